@@ -1,0 +1,76 @@
+//! Facts about a run, in the order in which they became true. The journal, the live view and `--format json` are
+//! folds over them; nothing else tells anybody anything.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Phase, TrialId, TrialRecord, TryRecord};
+
+/// One fact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A process began to work on the run; more than one means that it was resumed.
+    RunStarted {
+        /// Process id, for people.
+        pid: u32,
+        /// Trials in the plan.
+        planned: usize,
+        /// Of these, already finished by earlier processes.
+        finished: usize,
+    },
+    /// A task left the plan because a program that it needs is missing inside.
+    TaskSkipped {
+        /// Which task.
+        task: crate::TaskId,
+        /// Why.
+        reason: String,
+    },
+    /// A trial was admitted.
+    TrialStarted {
+        /// Which trial.
+        #[serde(flatten)]
+        id: TrialId,
+        /// Which try, from 1.
+        number: u32,
+    },
+    /// A trial entered a phase.
+    PhaseEntered {
+        /// Which trial.
+        #[serde(flatten)]
+        id: TrialId,
+        /// Which phase.
+        phase: Phase,
+    },
+    /// A try ended without a verdict by our fault and will be followed by another.
+    TryFailed {
+        /// Which trial.
+        #[serde(flatten)]
+        id: TrialId,
+        /// What happened in it.
+        record: TryRecord,
+    },
+    /// A trial ended. Exactly one for each.
+    TrialFinished {
+        /// What happened.
+        record: Box<TrialRecord>,
+    },
+    /// Something that people should know and that changes no result.
+    Warning {
+        /// In a sentence.
+        message: String,
+    },
+    /// The process ended in order.
+    RunEnded {
+        /// Whether all planned trials are finished.
+        complete: bool,
+        /// Why not, where it is not.
+        reason: Option<String>,
+    },
+}
+
+impl Event {
+    /// Whether the journal keeps it. Phases are for watchers only: they cost a write and say nothing that the record does not.
+    pub fn journaled(&self) -> bool {
+        !matches!(self, Event::PhaseEntered { .. })
+    }
+}
