@@ -1,1 +1,23 @@
-//! placeholder
+//! Places to run commands in.
+//!
+//! [`Backend`] makes [`Sandbox`]es; a sandbox is a [`Place`] with a life cycle. Each backend is one file or folder
+//! beside this one and one line in [`BACKENDS`]; all of them pass the suite in [`conformance`].
+//! This crate never prints and never decides what a result means.
+
+pub mod backend;
+mod collect;
+pub mod error;
+pub mod exec;
+pub mod place;
+
+pub use backend::{
+    Backend, BackendKind, BackendOptions, Caps, Change, ChangeKind, EnvironmentRequest, FileType, Image,
+    Labels, Probe, ProbeStatus, Progress, ReadOnlyMount, ReapFilter, Reaped, RootFs, Sandbox, SandboxSpec,
+    SandboxUsage, Snapshot, SnapshotHandle, Unsupported, ViewSpec,
+};
+pub use error::SandboxError;
+pub use exec::{Captured, ExecResult, ExecSpec, Exit, OutputSpec, Process, ProcessSpec, PtySize, Stdin};
+pub use place::{GetOptions, Place, PutOptions, Source};
+
+/// All backends, in the order in which `doctor` shows them.
+pub const BACKENDS: &[&dyn BackendKind] = &[];
