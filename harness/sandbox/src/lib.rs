@@ -8,6 +8,8 @@ pub mod backend;
 mod collect;
 pub mod error;
 pub mod exec;
+#[cfg(target_os = "linux")]
+mod native;
 pub mod place;
 
 pub use backend::{
