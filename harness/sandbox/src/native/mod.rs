@@ -3,6 +3,8 @@
 
 pub(crate) mod etc;
 pub(crate) mod hostroot;
+pub(crate) mod remove;
+pub(crate) mod scratch;
 pub(crate) mod seccomp;
 pub(crate) mod skeleton;
 pub(crate) mod toolchains;
