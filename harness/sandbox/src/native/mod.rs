@@ -18,6 +18,7 @@ pub(crate) mod seccomp;
 pub(crate) mod skeleton;
 mod spawner;
 pub(crate) mod toolchains;
+mod transfer;
 
 pub(crate) use backend::NativeKind;
 use root::Root;
