@@ -1,6 +1,7 @@
 //! The embedded sandbox: Linux namespaces and overlay file systems, without a container engine.
 #![allow(dead_code, reason = "the modules are assembled by the backend, which is not merged yet")]
 
+pub(crate) mod cgroup;
 pub(crate) mod etc;
 pub(crate) mod hostroot;
 pub(crate) mod remove;
