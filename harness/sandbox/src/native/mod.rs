@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "the modules are assembled by the backend, which is not merged yet")]
 
 pub(crate) mod cgroup;
+pub(crate) mod disk;
 pub(crate) mod etc;
 pub(crate) mod hostroot;
 pub(crate) mod remove;
