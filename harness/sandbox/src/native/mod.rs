@@ -3,6 +3,7 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod disk;
+pub(crate) mod dockerfile;
 pub(crate) mod etc;
 pub(crate) mod hostroot;
 pub(crate) mod remove;
