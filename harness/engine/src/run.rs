@@ -1,8 +1,8 @@
 //! A whole run: opens the journal, schedules every planned trial that is not finished, and says how it ended.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use harness_core::journal::Journal;
@@ -117,6 +117,8 @@ pub struct RunEnd {
     pub planned: usize,
     /// Finished, by this process or an earlier one.
     pub finished: usize,
+    /// Not tried because their task cannot run here.
+    pub skipped: usize,
     /// Finished without a verdict by our fault.
     pub harness_faults: usize,
     /// It was told to stop before all was tried.
@@ -128,7 +130,7 @@ pub struct RunEnd {
 impl RunEnd {
     /// Whether every planned trial is finished.
     pub fn complete(&self) -> bool {
-        self.finished == self.planned
+        self.finished + self.skipped == self.planned
     }
 }
 
@@ -175,12 +177,25 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
     };
     let (writer, thread) =
         JournalWriter::start(spec.dir.journal_path(), &spec.run, &journal, spec.watcher, on_failure)?;
+    let gone: HashSet<TaskId> = journal
+        .entries
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::TaskSkipped { task, .. } => Some(task.clone()),
+            _ => None,
+        })
+        .collect();
     drop(journal);
     writer.write(Event::RunStarted { pid: std::process::id(), planned: end.planned, finished: end.finished });
 
     let settings = Arc::new(spec.settings);
     let mut queue = Vec::new();
+    let mut tools: HashMap<TaskId, Arc<OnceLock<()>>> = HashMap::new();
     for planned in spec.plan.iter().filter(|planned| !done.contains(&planned.id)) {
+        if gone.contains(&planned.id.task) {
+            end.skipped += 1;
+            continue;
+        }
         let missing = |what: String| EngineError::Plan { what };
         let id = planned.id.clone();
         let task = spec.tasks.get(&id.task).ok_or_else(|| missing(format!("the task {}", id.task)))?;
@@ -193,6 +208,7 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
     let make = |ready: Ready| {
         Arc::new(TrialContext {
             dir: dir.trial(&ready.id),
+            tools_seen: tools.entry(ready.id.task.clone()).or_default().clone(),
             earlier: earlier.remove(&ready.id).unwrap_or_default(),
             id: ready.id,
             task: ready.task,
@@ -207,6 +223,7 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
     };
     let ran = scheduler::drain(queue, make, &settings, &cancel, &writer).await;
     end.finished += ran.finished;
+    end.skipped += ran.skipped;
     end.harness_faults += ran.harness_faults;
     end.failed_fast = ran.failed_fast;
     end.interrupted = cancel.stage() != Stage::Run && !end.complete();

@@ -207,7 +207,9 @@ async fn step(
                 (Some(command), None) => vec!["/bin/sh".to_owned(), "-c".into(), command],
                 (None, Some(argv)) if !argv.is_empty() => argv,
                 _ => {
-                    return Ok(Next::Answer(json!({"id": id, "error": "exec takes \"command\" or \"argv\""})));
+                    return Ok(Next::Answer(
+                        json!({"id": id, "error": "exec takes \"command\" or \"argv\""}),
+                    ));
                 }
             };
             log.add(format!("$ {}\n", argv.join(" ")).as_bytes())?;

@@ -31,6 +31,8 @@ pub(crate) struct Details {
     pub(crate) peak_memory_bytes: Option<u64>,
     pub(crate) integrity: Vec<Finding>,
     pub(crate) sandbox: Option<SandboxNote>,
+    /// A program that the task needs is not there: the task is skipped, and nothing is on record for the trial.
+    pub(crate) missing_tool: Option<String>,
 }
 
 /// Why a try ended before its verdict.
@@ -124,7 +126,10 @@ impl Attempt {
         })?;
         let began = self.begin().await;
         let (sandbox, image) = began.map_err(|stop| (Phase::Prepare, stop))?;
-        let result = self.steps(&sandbox, &image).await;
+        let result = match self.tools(&*sandbox, &image).await {
+            Ok(()) => self.steps(&sandbox, &image).await,
+            Err(stop) => Err(stop),
+        };
         let result = result.map_err(|stop| (self.phase, stop));
         self.enter(Phase::Teardown);
         // What cannot be removed now is found by its label later; the verdict stands.
@@ -175,6 +180,32 @@ impl Attempt {
         };
         let sandbox = context.backend.create(spec).await?;
         Ok((sandbox, image))
+    }
+
+    /// Looks up the programs that the task says it needs, inside.
+    async fn tools(&mut self, sandbox: &dyn Sandbox, image: &Image) -> Result<(), Stop> {
+        let task = self.context.task.clone();
+        if task.hints.tools.is_empty() || self.context.tools_seen.get().is_some() {
+            return Ok(());
+        }
+        let script = "for tool; do command -v -- \"$tool\" >/dev/null 2>&1 || echo \"$tool\"; done";
+        let argv =
+            ["/bin/sh", "-c", script, "sh"].into_iter().chain(task.hints.tools.iter().map(String::as_str));
+        let process = ProcessSpec {
+            cwd: Some("/".into()),
+            env: task.environment.env.clone(),
+            ..ProcessSpec::new(argv)
+        };
+        let result = sandbox.exec(ExecSpec::new(process)).await?;
+        let missing = result.stdout.text();
+        let missing: Vec<&str> = missing.split_whitespace().collect();
+        if !missing.is_empty() {
+            self.details.missing_tool = Some(format!("{} not found in {}", missing.join(", "), image.name));
+            return Err(Stop::new(Blame::Task, "a tool that the task needs is missing"));
+        }
+        // Another trial of the task may have been as quick.
+        let _first = self.context.tools_seen.set(());
+        Ok(())
     }
 
     fn network(&self) -> NetworkMode {

@@ -9,7 +9,7 @@ mod programs;
 mod verify;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use harness_core::record::SandboxNote;
@@ -39,6 +39,18 @@ pub(crate) struct TrialContext {
     pub(crate) run: String,
     /// Tries of earlier processes.
     pub(crate) earlier: Vec<TryRecord>,
+    /// Set once the task's tools were found; shared by all its trials.
+    pub(crate) tools_seen: Arc<OnceLock<()>>,
+}
+
+/// How a trial left the scheduler.
+pub(crate) enum Ended {
+    /// With a record.
+    Finished(Box<TrialRecord>),
+    /// Its task cannot run here, for this reason.
+    Skipped(String),
+    /// The run is being ended; `resume` tries it again.
+    Interrupted,
 }
 
 /// What one try came to.
@@ -64,9 +76,9 @@ impl TryResult {
     }
 }
 
-/// Carries a trial to its end. `None` only when the run is being killed: the trial is then not finished, and `resume`
-/// tries it again. There is no other way for a trial to disappear.
-pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Option<TrialRecord> {
+/// Carries a trial to its end. There is no way for a trial to disappear: it has a record, its task is skipped by name,
+/// or the run was told to stop and `resume` tries it again.
+pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
     let started_ms = now_ms();
     let mut tries = context.earlier.clone();
     let first = tries.len() as u32 + 1;
@@ -78,16 +90,19 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Option<TrialRecord>
         context.journal.write(Event::TrialStarted { id: context.id.clone(), number });
         let result = tokio::select! {
             biased;
-            () = context.cancel.reached(Stage::Kill) => return None,
+            () = context.cancel.reached(Stage::Kill) => return Ended::Interrupted,
             result = guarded(context.clone()) => result,
         };
+        if let Some(reason) = result.details.missing_tool {
+            return Ended::Skipped(reason);
+        }
         let failed = number - first;
         tries.push(result.record(number));
         let again = result.outcome.retryable()
             && failed < context.settings.retries
             && context.cancel.stage() == Stage::Run;
         if !again {
-            return Some(finish(&context, result, tries, started_ms));
+            return Ended::Finished(Box::new(finish(&context, result, tries, started_ms)));
         }
         let record = tries.last().expect("a try was just added").clone();
         context.journal.write(Event::TryFailed { id: context.id.clone(), record });
@@ -97,7 +112,7 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Option<TrialRecord>
             () = tokio::time::sleep(wait) => continue,
         }
         // Interrupted while waiting: the fault stays ours, and `resume` does not see this trial as finished.
-        return None;
+        return Ended::Interrupted;
     }
 }
 
