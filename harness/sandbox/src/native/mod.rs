@@ -4,6 +4,9 @@
 mod backend;
 mod capabilities;
 mod channel;
+pub(crate) mod cgroup;
+pub(crate) mod disk;
+pub(crate) mod dockerfile;
 pub(crate) mod etc;
 mod guest;
 mod helper;
