@@ -6,6 +6,8 @@
 
 pub mod backend;
 mod collect;
+#[cfg(feature = "testing")]
+pub mod conformance;
 pub mod error;
 pub mod exec;
 pub mod memory;
