@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     let mut tests = support::tests(prefix, &setup, runtime.handle());
     // What the suite notices does not depend on who runs it: once is enough.
     if given.is_none() {
-        tests.extend(support::saboteurs(prefix, &setup, runtime.handle()));
+        tests.extend(support::saboteurs(prefix, &setup, runtime.handle(), &[]));
     }
     let exit = support::conclude(tests);
     drop(setup);
