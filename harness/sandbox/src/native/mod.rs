@@ -6,6 +6,7 @@ pub(crate) mod disk;
 pub(crate) mod dockerfile;
 pub(crate) mod etc;
 pub(crate) mod hostroot;
+pub(crate) mod layers;
 pub(crate) mod remove;
 pub(crate) mod scratch;
 pub(crate) mod seccomp;
