@@ -7,6 +7,7 @@ pub(crate) mod dockerfile;
 pub(crate) mod etc;
 pub(crate) mod hostroot;
 pub(crate) mod layers;
+pub(crate) mod proxy;
 pub(crate) mod remove;
 pub(crate) mod scratch;
 pub(crate) mod seccomp;
