@@ -4,6 +4,7 @@
 pub(crate) mod cgroup;
 pub(crate) mod disk;
 pub(crate) mod dockerfile;
+pub(crate) mod doctor;
 pub(crate) mod etc;
 pub(crate) mod hostroot;
 pub(crate) mod layers;
