@@ -30,6 +30,10 @@ const HOP: &[&str] = &[
 /// In a few words, for the client.
 pub(super) fn parse(head: &[u8]) -> Result<Request, &'static str> {
     let head = std::str::from_utf8(head).map_err(|_| "the request is no text")?;
+    // A line end of half the kind is one line to us, and perhaps two to whom it is passed on.
+    if head.split("\r\n").any(|line| line.contains(|letter: char| letter.is_control() && letter != '\t')) {
+        return Err("the request holds a control character");
+    }
     let mut lines = head.split("\r\n");
     let mut words = lines.next().unwrap_or_default().split(' ');
     let (Some(method), Some(target), Some(version), None) =
