@@ -128,7 +128,7 @@ impl Import {
         // As an ordinary user we must be able to look into a folder ourselves.
         let mine = if is_folder && self.owners == Owners::Ours { 0o700 } else { 0 };
         rustix::fs::fchmod(file, Mode::from_raw_mode(found.st_mode & 0o7777 | mine))?;
-        let time = Timespec { tv_sec: found.st_mtime as i64, tv_nsec: found.st_mtime_nsec as _ };
+        let time = Timespec { tv_sec: found.st_mtime, tv_nsec: found.st_mtime_nsec as _ };
         Ok(rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?)
     }
 
