@@ -1,0 +1,420 @@
+//! The `native` backend: opening it, making environments ready, starting sandboxes, removing what dead owners left.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
+use harness_core::{Digest, Limits, NetworkMode};
+use harness_guest::recipe::{Bind, Overlay, Recipe, Source};
+use harness_guest::sys;
+
+use super::cgroup::find::Cgroups;
+use super::cgroup::group::{Group, Join};
+use super::disk;
+use super::disk::image::DiskPool;
+use super::disk::watchdog::Watchdog;
+use super::guest::Guest;
+use super::hostroot::{self, HostView};
+use super::process::Surroundings;
+use super::root::{Root, RootOverlay};
+use super::running::Running;
+use super::sandbox::{NativeSandbox, stacked};
+use super::scratch::{Scratch, ScratchStore};
+use super::seccomp::{self, Ownership};
+use super::skeleton;
+use super::spawner::{Attach, Attached, ID_BASE, ID_COUNT, Spawner};
+use super::store::Store;
+use super::{NAME, capabilities};
+use crate::{
+    Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, Image, Probe, ProbeStatus, Progress,
+    ReapFilter, Reaped, RootFs, Sandbox, SandboxError, SandboxSpec,
+};
+
+/// `/dev/shm` of each sandbox. What is written there counts as its memory.
+const SHM_BYTES: u64 = 64 << 20;
+/// PATH where nothing else says.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The entry of [`crate::BACKENDS`].
+pub(crate) struct NativeKind;
+
+#[async_trait]
+impl BackendKind for NativeKind {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn about(&self) -> &'static str {
+        "Linux namespaces and overlays, no engine needed; starts in milliseconds"
+    }
+
+    async fn open(&self, options: BackendOptions) -> Result<Arc<dyn Backend>, SandboxError> {
+        Ok(Arc::new(Native::open(options).await?))
+    }
+}
+
+/// An open backend.
+pub(crate) struct Native {
+    options: BackendOptions,
+    caps: Caps,
+    scratch: ScratchStore,
+    filters: Vec<Vec<u8>>,
+    spawner: Arc<Spawner>,
+    cgroups: Cgroups,
+    /// File systems of a given size, or why there are none.
+    disks: Result<DiskPool, String>,
+    watchdog: Watchdog,
+    /// The folder of all scratch folders, as recipes name it.
+    uppers: Arc<Attached>,
+    /// What is attached, by host path.
+    attached: tokio::sync::Mutex<HashMap<PathBuf, Weak<Attached>>>,
+    /// The host's root, planned and attached once.
+    host_root: tokio::sync::Mutex<Option<(Arc<Root>, Digest, String)>>,
+}
+
+impl Native {
+    async fn open(options: BackendOptions) -> Result<Native, SandboxError> {
+        let refused = |error| SandboxError::host(format!("use {}", options.state_dir.display()), error);
+        std::fs::create_dir_all(&options.state_dir).map_err(refused)?;
+        let state_dir = std::fs::canonicalize(&options.state_dir).map_err(refused)?;
+        let options = BackendOptions { state_dir, ..options };
+        let scratch = ScratchStore::open(&options.state_dir)
+            .map_err(|error| SandboxError::host("open the scratch folders", error))?;
+        let privileged = capabilities::are_roots();
+        let ownership = if privileged { Ownership::Real } else { Ownership::Pretended };
+        let filters = seccomp::programs(ownership).map_err(|error| SandboxError::Unsupported {
+            backend: NAME,
+            what: format!("a system call filter for this processor: {error}"),
+        })?;
+        let spawner = Arc::new(Spawner::start(privileged).await?);
+        let uppers = spawner.attach(&options.state_dir.join("scratch"), Attach::Writable).await?;
+        Ok(Native {
+            caps: Caps::default(),
+            cgroups: Cgroups::detect(None),
+            disks: DiskPool::open(&options.state_dir),
+            watchdog: Watchdog::new(),
+            options,
+            scratch,
+            filters,
+            spawner,
+            uppers: Arc::new(uppers),
+            attached: tokio::sync::Mutex::default(),
+            host_root: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Attaches a folder or file read-only, or finds it attached.
+    async fn attach(&self, path: &Path) -> Result<Arc<Attached>, SandboxError> {
+        let mut attached = self.attached.lock().await;
+        if let Some(found) = attached.get(path).and_then(Weak::upgrade) {
+            return Ok(found);
+        }
+        let made = Arc::new(self.spawner.attach(path, Attach::ReadOnly).await?);
+        attached.retain(|_, known| known.strong_count() > 0);
+        attached.insert(path.to_owned(), Arc::downgrade(&made));
+        Ok(made)
+    }
+
+    /// The host's root: the plan is made once in this backend's life.
+    async fn host_root(&self) -> Result<(Arc<Root>, Digest, String), SandboxError> {
+        let mut known = self.host_root.lock().await;
+        if let Some(known) = &*known {
+            return Ok(known.clone());
+        }
+        let mut hidden = self.options.hidden.clone();
+        hidden.push(self.options.state_dir.clone());
+        let plan = tokio::task::spawn_blocking(move || hostroot::plan(&HostView::here(hidden)))
+            .await
+            .map_err(|_| SandboxError::Lost { cause: "planning the host's root failed".to_owned() })?
+            .map_err(|error| SandboxError::host("look at the host's root", error))?;
+        let store = self.options.state_dir.join("skeletons");
+        let kept = |error| SandboxError::host(format!("use {}", store.display()), error);
+        let owner = self.spawner.privileged.then_some(0);
+        let base = plan.skeleton.make(&store, owner).map_err(kept)?;
+        let mut overlays = vec![RootOverlay::new("/", vec![self.attach(&base).await?])];
+        for shown in &plan.overlays {
+            let mut lowers = Vec::new();
+            if !shown.masked.is_empty() {
+                let mask = skeleton::mask(&shown.masked).make(&store, owner).map_err(kept)?;
+                lowers.push(self.attach(&mask).await?);
+            }
+            lowers.push(self.attach(&shown.host).await?);
+            overlays.push(RootOverlay::new(&shown.at.to_string_lossy(), lowers));
+        }
+        let mut binds = Vec::new();
+        for shown in &plan.binds {
+            // An overlay without an upper layer would do for a masked one; it is an overlay like the others instead.
+            if shown.masked.is_empty() {
+                binds.push((shown.at.to_string_lossy().into_owned(), self.attach(&shown.host).await?));
+            } else {
+                let mask = skeleton::mask(&shown.masked).make(&store, owner).map_err(kept)?;
+                let lowers = vec![self.attach(&mask).await?, self.attach(&shown.host).await?];
+                overlays.push(RootOverlay::new(&shown.at.to_string_lossy(), lowers));
+            }
+        }
+        let made = (Arc::new(Root { overlays, binds }), plan.digest, plan.path);
+        *known = Some(made.clone());
+        Ok(made)
+    }
+
+    fn recipe(&self, store: &Store, spec: &SandboxSpec, root: &Root) -> Recipe {
+        let ids = if self.spawner.privileged { vec![(0, ID_BASE, ID_COUNT)] } else { vec![(0, 0, 1)] };
+        let frozen = stacked(spec.snapshot.as_ref());
+        let overlays = root.overlays.iter().enumerate().map(|(index, overlay)| {
+            let own = overlay.lowers.iter().map(|lower| Source { slot: lower.slot, below: Vec::new() });
+            Overlay {
+                at: overlay.at.clone().into_bytes(),
+                lowers: frozen.iter().map(|snapshot| snapshot.store.upper(index)).chain(own).collect(),
+                upper: store.upper(index),
+                work: store.work(index),
+            }
+        });
+        Recipe {
+            hostname: b"sandbox".to_vec(),
+            uids: ids.clone(),
+            gids: ids,
+            overlays: overlays.collect(),
+            binds: root.binds.iter().map(|(at, source)| bind(at, source)).collect(),
+            shm_bytes: SHM_BYTES,
+            capabilities: capabilities::COMMANDS,
+            view_capabilities: capabilities::VIEWS,
+            filters: self.filters.clone(),
+            // Counted by the kernel for each user namespace, hence for each sandbox: where no group counts.
+            nproc: spec.limits.pids.filter(|_| !self.cgroups.support().pids),
+        }
+    }
+
+    /// Where its changes go: a file system of the size that was asked for, or the scratch folder.
+    async fn store(&self, scratch: Scratch, limits: &Limits) -> Result<Store, SandboxError> {
+        let refused = |error| SandboxError::host("make room for what a sandbox writes", error);
+        let (Some(limit), Ok(pool)) = (limits.disk_bytes, &self.disks) else {
+            return Store::in_scratch(scratch, &self.uppers).map_err(refused);
+        };
+        let pool = pool.clone();
+        let disk = tokio::task::spawn_blocking(move || pool.take(limit))
+            .await
+            .unwrap_or_else(|_| Err(std::io::Error::other("the thread that makes it ended")))
+            .map_err(refused)?;
+        let attached = self.spawner.attach_mount(&scratch.path(), disk.root()).await?;
+        Store::on_disk(scratch, disk, attached).map_err(refused)
+    }
+
+    /// Ends a sandbox that writes more than it may, where no file system of its own stops it.
+    fn watch(&self, running: &Arc<Running>, store: &Store, limits: &Limits) -> Result<(), SandboxError> {
+        if store.disk.is_some() {
+            return Ok(());
+        }
+        let refused = |error| SandboxError::host("watch what a sandbox writes", error);
+        let limit = match limits.disk_bytes {
+            Some(limit) => limit,
+            None => disk::default_limit(&self.options.state_dir).map_err(refused)?,
+        };
+        let weak = Arc::downgrade(running);
+        let over = Box::new(move |why: String| {
+            if let Some(running) = weak.upgrade() {
+                running.end(&format!("it wrote {why}"));
+            }
+        });
+        running.keep(self.watchdog.watch(&store.scratch.path(), limit, over).map_err(refused)?);
+        Ok(())
+    }
+
+    async fn start(&self, spec: SandboxSpec) -> Result<NativeSandbox, SandboxError> {
+        let handle = spec.image.handle.downcast_ref::<Arc<Root>>();
+        let root = handle.cloned().ok_or_else(|| SandboxError::Unsupported {
+            backend: NAME,
+            what: "starting a sandbox from another backend's environment".to_owned(),
+        })?;
+        let mut mounts = Vec::new();
+        for mount in &spec.mounts {
+            mounts.push((mount.at.clone(), self.attach(&mount.host).await?));
+        }
+        let refused = |what: &'static str| move |error| SandboxError::host(what, error);
+        let scratch = self.scratch.make(&spec.labels).map_err(refused("make a scratch folder"))?;
+        let id = scratch.id().to_owned();
+        let store = Arc::new(self.store(scratch, &spec.limits).await?);
+        store.make(&root).map_err(refused("make folders for what a sandbox writes"))?;
+        let mut recipe = self.recipe(&store, &spec, &root);
+        recipe.binds.extend(mounts.iter().map(|(at, source)| bind(at, source)));
+        let mount_points = mount_points(&recipe);
+
+        let group = self
+            .cgroups
+            .make(&id, &spec.limits)
+            .map_err(refused("make a group of processes"))?
+            .map(NewGroup::new);
+        let join = match &group {
+            Some(group) => {
+                group.record(&store.scratch.path()).map_err(refused("write down a group of processes"))?;
+                group.get().join().map_err(refused("open a group of processes"))?
+            }
+            None => Join::default(),
+        };
+        let (ours, theirs) = sys::socket_pair().map_err(refused("make a pair of sockets"))?;
+        let mut fds = vec![theirs.as_fd()];
+        fds.extend(join.folder.iter().chain(&join.tasks).map(AsFd::as_fd));
+        let (_, pidfd) = self.spawner.create(recipe, join.folder.is_some(), &fds).await?;
+        drop((theirs, join));
+        let guest = Guest::connect(ours).await?;
+        let group = group.map(NewGroup::keep);
+        let env = spec.image.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
+        let running = Arc::new(Running::new(id, guest, pidfd, group, Arc::clone(&store)));
+        let sandbox = NativeSandbox {
+            running: Arc::clone(&running),
+            around: Surroundings {
+                env,
+                workdir: spec.image.workdir.clone(),
+                user: spec.image.user.clone(),
+                view: 0,
+            },
+            network: spec.network,
+            image: spec.image,
+            root,
+            mount_points,
+            mounts: mounts.into_iter().map(|(_, source)| source).collect(),
+            base: spec.snapshot,
+            spawner: Arc::clone(&self.spawner),
+        };
+        self.watch(&running, &store, &spec.limits)?;
+        Ok(sandbox)
+    }
+}
+
+fn bind(at: &str, source: &Attached) -> Bind {
+    Bind { at: at.as_bytes().to_vec(), source: Source { slot: source.slot, below: Vec::new() } }
+}
+
+fn mount_points(recipe: &Recipe) -> Vec<Vec<u8>> {
+    let overlays = recipe.overlays.iter().skip(1).map(|overlay| overlay.at.clone());
+    let binds = recipe.binds.iter().map(|bind| bind.at.clone());
+    overlays.chain(binds).chain([b"/proc".to_vec(), b"/dev".to_vec()]).collect()
+}
+
+/// File in a scratch folder that names the group's folders, for whoever cleans up after us.
+const GROUPS: &str = "groups";
+
+/// A group that is removed again unless the sandbox comes to stand.
+struct NewGroup(Option<Group>);
+
+impl NewGroup {
+    fn new(group: Group) -> NewGroup {
+        NewGroup(Some(group))
+    }
+
+    fn get(&self) -> &Group {
+        self.0.as_ref().expect("it is there until it is kept")
+    }
+
+    fn record(&self, scratch: &Path) -> std::io::Result<()> {
+        let folders: Vec<&str> = self.get().folders().iter().filter_map(|folder| folder.to_str()).collect();
+        std::fs::write(scratch.join(GROUPS), folders.join("\n"))
+    }
+
+    fn keep(mut self) -> Group {
+        self.0.take().expect("it is there until it is kept")
+    }
+}
+
+impl Drop for NewGroup {
+    fn drop(&mut self) {
+        if let Some(group) = self.0.take() {
+            // It empties once PID 1 finds its socket closed; nobody may wait for that here.
+            std::thread::spawn(move || group.kill().and_then(|()| group.remove()));
+        }
+    }
+}
+
+/// Ends and removes what is left of a sandbox whose owner is dead.
+fn release(scratch: &Path) -> Result<(), String> {
+    let Ok(folders) = std::fs::read_to_string(scratch.join(GROUPS)) else { return Ok(()) };
+    let folders: Vec<PathBuf> = folders.lines().map(PathBuf::from).collect();
+    super::cgroup::group::release(&folders).map_err(|error| error.to_string())
+}
+
+#[async_trait]
+impl Backend for Native {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    async fn doctor(&self) -> Vec<Probe> {
+        vec![Probe {
+            name: "native sandbox".to_owned(),
+            status: ProbeStatus::Good,
+            detail: String::new(),
+            remedy: None,
+        }]
+    }
+
+    fn admit(&self, request: &EnvironmentRequest) -> Result<(), SandboxError> {
+        match (&self.options.rootfs, request.spec.host_root) {
+            (RootFs::FromTask, false) => Err(SandboxError::Unsupported {
+                backend: NAME,
+                what: "this environment is an image, which the native sandbox cannot fetch: give --rootfs host, a \
+                       folder or a tar archive"
+                    .to_owned(),
+            }),
+            (RootFs::Tar(_), _) => Err(SandboxError::Unsupported {
+                backend: NAME,
+                what: "a tar archive as root, yet".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn prepare(
+        &self,
+        request: &EnvironmentRequest,
+        _progress: Progress,
+    ) -> Result<Arc<Image>, SandboxError> {
+        self.admit(request)?;
+        let (root, digest, path, name) = match &self.options.rootfs {
+            RootFs::FromTask | RootFs::Host | RootFs::Tar(_) => {
+                let (root, digest, path) = self.host_root().await?;
+                (root, digest, path, "host".to_owned())
+            }
+            RootFs::Dir(folder) => {
+                let attached = self.attach(folder).await?;
+                let root = Root { overlays: vec![RootOverlay::new("/", vec![attached])], binds: Vec::new() };
+                let digest = Digest::of(folder.as_os_str().as_encoded_bytes());
+                (Arc::new(root), digest, DEFAULT_PATH.to_owned(), folder.display().to_string())
+            }
+        };
+        let mut env = BTreeMap::from([("PATH".to_owned(), path)]);
+        env.extend(request.spec.env.clone());
+        Ok(Arc::new(Image {
+            digest,
+            name,
+            env,
+            workdir: request.spec.workdir.clone().unwrap_or_else(|| "/".to_owned()),
+            user: None,
+            weaknesses: Vec::new(),
+            handle: Box::new(root),
+        }))
+    }
+
+    async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError> {
+        if let NetworkMode::Open | NetworkMode::Allowlist(_) = spec.network {
+            return Err(SandboxError::Unsupported {
+                backend: NAME,
+                what: format!("the network {}; use none or gateway", spec.network),
+            });
+        }
+        Ok(Arc::new(self.start(spec).await?))
+    }
+
+    async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError> {
+        let store = self.scratch.clone();
+        let live = self.options.state_dir.join("scratch");
+        tokio::task::spawn_blocking(move || store.reap(&filter, &|id| release(&live.join(id))))
+            .await
+            .map_err(|_| SandboxError::Lost { cause: "reaping failed".to_owned() })?
+            .map_err(|error| SandboxError::host("look for what dead owners left", error))
+    }
+}
