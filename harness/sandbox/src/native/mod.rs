@@ -9,6 +9,7 @@ mod channel;
 pub(crate) mod disk;
 pub(crate) mod dockerfile;
 pub(crate) mod doctor;
+mod environment;
 pub(crate) mod etc;
 mod guest;
 mod helper;
