@@ -6,7 +6,7 @@ use std::sync::Arc;
 use harness_core::manifest::SuiteRef;
 use harness_core::plan::Planned;
 use harness_core::{Digest, RunId, Task, TaskId};
-use harness_engine::{Cancel, Cell, RunDir, RunSpec};
+use harness_engine::{Cancel, Cell, RunDir, RunEnd, RunSpec};
 use harness_sandbox::Backend;
 
 use super::select::{self, Asked};
@@ -121,36 +121,10 @@ pub struct Job {
 /// Runs it, shows the result, and says how it ended and what comes next.
 pub fn execute(context: &Context, runtime: &tokio::runtime::Runtime, job: Job) -> Result<(Exit, bool), Failure> {
     let folder = job.dir.path().to_owned();
-    let name = job.run.to_string();
-    let settings = plan::run_settings(&context.settings)?;
-    let cancel = Cancel::default();
-    let cells = job.cells.iter().map(|cell| (cell.variant.name.clone(), cell.clone())).collect();
-    let display = job.display;
-    let spec = RunSpec {
-        dir: job.dir,
-        run: job.run,
-        plan: job.trials,
-        tasks: job.tasks,
-        cells,
-        backend: job.backend.clone(),
-        settings,
-        cancel: cancel.clone(),
-        watcher: display.watcher(),
-    };
-    printer::say(&format!("run {name} in {}", folder.display()));
-    let ended = runtime.block_on(async {
-        let listener = signals::listen(cancel).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
-        // What an earlier process of this or another run left behind is in nobody's way any more.
-        if let Err(error) = job.backend.reap(harness_sandbox::ReapFilter::default()).await {
-            printer::warn(&format!("could not look for what crashes left: {error}"));
-        }
-        let ended = harness_engine::execute(spec).await;
-        listener.abort();
-        Ok::<_, Failure>(ended)
-    })?;
-    let resume = format!("harness resume {name}{}", runs_dir_flag(context));
-    let end = ended.map_err(|error| Failure::of(Exit::Unexpected, &error).hint(format!("nothing that is on record is lost; go on with `{resume}`")))?;
-    report::after_run(context, &folder, display == Display::Json)?;
+    let resume = format!("harness resume {}{}", job.run, runs_dir_flag(context));
+    let json = job.display == Display::Json;
+    let end = execute_quietly(context, runtime, job)?;
+    report::after_run(context, &folder, json)?;
     if !end.complete() {
         let why = if end.failed_fast { "stopped by --fail-fast" } else { "interrupted" };
         printer::say(&format!("{why}: {} of {} trials finished; go on with `{resume}`", end.finished, end.planned));
@@ -166,6 +140,41 @@ pub fn execute(context: &Context, runtime: &tokio::runtime::Runtime, job: Job) -
     }
     printer::say("completed (exit 0 means that all was tried, not that it was solved)");
     Ok((Exit::Completed, true))
+}
+
+/// Runs it with signals and the live view, and nothing after.
+pub fn execute_quietly(context: &Context, runtime: &tokio::runtime::Runtime, job: Job) -> Result<RunEnd, Failure> {
+    let folder = job.dir.path().to_owned();
+    let resume = format!("harness resume {}{}", job.run, runs_dir_flag(context));
+    let settings = plan::run_settings(&context.settings)?;
+    let cancel = Cancel::default();
+    let cells = job.cells.iter().map(|cell| (cell.variant.name.clone(), cell.clone())).collect();
+    printer::say(&format!("run {} in {}", job.run, folder.display()));
+    let spec = RunSpec {
+        dir: job.dir,
+        run: job.run,
+        plan: job.trials,
+        tasks: job.tasks,
+        cells,
+        backend: job.backend.clone(),
+        settings,
+        cancel: cancel.clone(),
+        watcher: job.display.watcher(),
+    };
+    let ended = runtime.block_on(async {
+        let listener = signals::listen(cancel).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
+        // What an earlier process of this or another run left behind is in nobody's way any more.
+        if let Err(error) = job.backend.reap(harness_sandbox::ReapFilter::default()).await {
+            printer::warn(&format!("could not look for what crashes left: {error}"));
+        }
+        let ended = harness_engine::execute(spec).await;
+        listener.abort();
+        Ok::<_, Failure>(ended)
+    })?;
+    ended.map_err(|error| {
+        let hint = format!("nothing that is on record is lost; go on with `{resume}`");
+        Failure::of(Exit::Unexpected, &error).hint(hint)
+    })
 }
 
 fn runs_dir_flag(context: &Context) -> String {
