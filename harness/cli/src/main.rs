@@ -1,1 +1,26 @@
-fn main() {}
+//! `harness`: arguments, settings, the live view and exit codes. Everything else is in the libraries; only this crate prints.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod args;
+mod commands;
+mod exit;
+mod live;
+mod plan;
+mod printer;
+mod settings;
+mod signals;
+
+use clap::Parser;
+
+fn main() -> std::process::ExitCode {
+    let cli = args::Cli::parse();
+    let code = match commands::dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            printer::error(&error);
+            error.code
+        }
+    };
+    code.into()
+}

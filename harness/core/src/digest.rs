@@ -1,6 +1,7 @@
 //! Content digests: how the program says "the same input" without keeping the input.
 
 use std::fmt;
+use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,27 @@ impl Digest {
     /// The digest of one byte string.
     pub fn of(bytes: &[u8]) -> Digest {
         Digest(blake3::hash(bytes).to_hex().to_string())
+    }
+
+    /// The digest of everything that a reader gives, and how many bytes that were: for files too big to hold.
+    ///
+    /// # Errors
+    /// What the reader reports.
+    pub fn of_reader(mut reader: impl Read) -> io::Result<(Digest, u64)> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = [0u8; 16 * 1024];
+        let mut total = 0;
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok((Digest(hasher.finalize().to_hex().to_string()), total)),
+                Ok(n) => {
+                    hasher.update(&buffer[..n]);
+                    total += n as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The whole digest in hexadecimal.
@@ -72,6 +94,13 @@ mod tests {
         let one = DigestBuilder::new().part("a", b"bc").finish();
         let two = DigestBuilder::new().part("ab", b"c").finish();
         assert_ne!(one, two);
+    }
+
+    #[test]
+    fn digest_of_reader_is_the_digest_of_its_bytes() {
+        let bytes: Vec<u8> = (0..100_000u32).map(|n| n as u8).collect();
+        let read = Digest::of_reader(bytes.as_slice()).map_err(|error| error.to_string());
+        assert_eq!(read, Ok((Digest::of(&bytes), 100_000)));
     }
 
     #[test]

@@ -16,7 +16,9 @@ pub use backend::{
     SandboxUsage, Snapshot, SnapshotHandle, Unsupported, ViewSpec,
 };
 pub use error::SandboxError;
-pub use exec::{Captured, ExecResult, ExecSpec, Exit, OutputSpec, Process, ProcessSpec, PtySize, Stdin};
+pub use exec::{
+    Captured, ExecResult, ExecSpec, Exit, OutputSpec, Process, ProcessControl, ProcessSpec, PtySize, Stdin,
+};
 pub use place::{GetOptions, Place, PutOptions, Source};
 
 /// All backends, in the order in which `doctor` shows them.

@@ -1,0 +1,1 @@
+//! A skeleton to fill in.

@@ -1,0 +1,41 @@
+//! `harness clean`: removes what crashes left, sparing what is alive.
+
+use harness_sandbox::{BACKENDS, ReapFilter};
+use serde_json::json;
+
+use super::{Context, runtime, sandbox};
+use crate::args::Clean;
+use crate::exit::{Exit, Failure};
+use crate::printer;
+
+/// Reaps in every sandbox that opens here.
+pub fn clean(context: &Context, options: &Clean) -> Result<Exit, Failure> {
+    let json = context.table_or_json()?;
+    let runtime = runtime()?;
+    let (mut removed, mut bytes, mut failed) = (Vec::new(), 0u64, Vec::new());
+    for kind in BACKENDS {
+        let open = sandbox::options(context)?;
+        // A backend that does not open here has nothing here either; `doctor` says why.
+        let Ok(backend) = runtime.block_on(kind.open(open)) else { continue };
+        let filter = ReapFilter { run: None, dry_run: options.dry_run };
+        let reaped = runtime.block_on(backend.reap(filter)).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
+        removed.extend(reaped.sandboxes.into_iter().map(|id| format!("{} {id}", kind.name())));
+        bytes += reaped.bytes;
+        failed.extend(reaped.failed);
+    }
+    if json {
+        let line = json!({"removed": removed, "bytes": bytes, "failed": failed, "dry_run": options.dry_run});
+        printer::raw(&harness_core::journal::line(&line));
+    } else {
+        let verb = if options.dry_run { "would remove" } else { "removed" };
+        for one in &removed {
+            printer::data(&format!("{verb} {one}\n"));
+        }
+        let sandboxes = if removed.len() == 1 { "sandbox" } else { "sandboxes" };
+        printer::data(&format!("{verb} {} {sandboxes}, {} MB\n", removed.len(), bytes / 1_000_000));
+    }
+    for one in &failed {
+        printer::warn(one);
+    }
+    Ok(if failed.is_empty() { Exit::Completed } else { Exit::Unexpected })
+}

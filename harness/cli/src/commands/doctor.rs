@@ -1,0 +1,65 @@
+//! `harness doctor`: what works on this machine, what does not, and how to mend it.
+
+use harness_sandbox::{BACKENDS, Probe, ProbeStatus};
+use serde_json::json;
+
+use super::{Context, runtime, sandbox};
+use crate::args::Doctor;
+use crate::exit::{Exit, Failure};
+use crate::printer;
+
+/// Looks, runs `/bin/true` in each sandbox, and says.
+pub fn doctor(context: &Context, options: &Doctor) -> Result<Exit, Failure> {
+    let json = context.table_or_json()?;
+    let wanted = options.sandbox.as_deref();
+    if let Some(name) = wanted.filter(|name| BACKENDS.iter().all(|kind| kind.name() != *name)) {
+        return Err(Failure::new(Exit::Usage, format!("there is no sandbox {name:?}")));
+    }
+    let runtime = runtime()?;
+    let mut works = false;
+    let mut found = Vec::new();
+    for kind in BACKENDS.iter().filter(|kind| wanted.is_none_or(|name| kind.name() == name)) {
+        let probes = runtime.block_on(async {
+            match kind.open(sandbox::options(context)?).await {
+                Ok(backend) => Ok(backend.doctor().await),
+                Err(error) => {
+                    let failure = Failure::of(Exit::Unexpected, &error);
+                    let probe = Probe { name: "open".into(), status: ProbeStatus::Broken, detail: failure.message, remedy: None };
+                    Ok(vec![probe])
+                }
+            }
+        })?;
+        let broken = probes.iter().any(|probe| probe.status == ProbeStatus::Broken);
+        works |= !broken && kind.name() != "memory";
+        found.push((kind.name(), broken, probes));
+    }
+    let status = |status: ProbeStatus| match status {
+        ProbeStatus::Good => "good",
+        ProbeStatus::Weak => "weak",
+        ProbeStatus::Broken => "broken",
+    };
+    if json {
+        let sandboxes: Vec<_> = found
+            .iter()
+            .map(|(name, broken, probes)| {
+                let probes: Vec<_> = probes
+                    .iter()
+                    .map(|probe| json!({"name": probe.name, "status": status(probe.status), "detail": probe.detail, "remedy": probe.remedy}))
+                    .collect();
+                json!({"sandbox": name, "works": !broken, "probes": probes})
+            })
+            .collect();
+        printer::raw(&harness_core::journal::line(&json!({ "sandboxes": sandboxes })));
+    } else {
+        for (name, broken, probes) in &found {
+            printer::data(&format!("{name}: {}\n", if *broken { "does not work here" } else { "works" }));
+            for probe in probes {
+                printer::data(&format!("  {:<7} {:<22} {}\n", status(probe.status), probe.name, printer::plain(&probe.detail)));
+                if let Some(remedy) = &probe.remedy {
+                    printer::data(&format!("  {:<7} {:<22} → {}\n", "", "", printer::plain(remedy)));
+                }
+            }
+        }
+    }
+    Ok(if works || wanted == Some("memory") { Exit::Completed } else { Exit::Unexpected })
+}

@@ -1,0 +1,285 @@
+//! From what was typed to what will be run: variants, and the manifest that says what results depend on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use harness_core::manifest::{Manifest, RUN_FORMAT, Setting, SkippedTask, SuiteRef, TaskNote};
+use harness_core::record::SandboxNote;
+use harness_core::{Digest, RunId, Task, TaskId, Variant, VariantName};
+use harness_engine::agents::{self, settings};
+use harness_engine::journal_writer::now_ms;
+use harness_engine::machine::Machine;
+use harness_engine::{Cell, RunSettings};
+use harness_sandbox::{Backend, EnvironmentRequest};
+use serde_json::{Value, json};
+
+use crate::exit::{Exit, Failure};
+use crate::settings::Settings;
+
+/// One agent as it was typed, with the settings that followed it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AgentArg {
+    /// Its name.
+    pub name: String,
+    /// `KEY=VALUE` or `@FILE`.
+    pub set: Vec<String>,
+}
+
+/// Which `--agent-set` belongs to which `--agent`: the one that was typed before it.
+///
+/// Clap's derive keeps no order between two options, so the arguments are looked at once more.
+pub fn agent_args(args: impl Iterator<Item = String>) -> Result<Vec<AgentArg>, Failure> {
+    let mut found: Vec<AgentArg> = Vec::new();
+    let mut args = args.peekable();
+    while let Some(arg) = args.next() {
+        if arg == "--" {
+            break;
+        }
+        let (name, inline) = match arg.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => (name.to_owned(), Some(value.to_owned())),
+            _ => (arg, None),
+        };
+        if name != "--agent" && name != "--agent-set" {
+            continue;
+        }
+        let Some(value) = inline.or_else(|| args.next()) else { break };
+        if name == "--agent" {
+            found.push(AgentArg { name: value, set: Vec::new() });
+        } else {
+            match found.last_mut() {
+                Some(agent) => agent.set.push(value),
+                None => {
+                    return Err(Failure::new(Exit::Usage, format!("--agent-set {value} stands before any --agent"))
+                        .hint("put it behind the agent that it configures"));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Makes the variants: every agent with every model, each with a short stable name.
+pub fn cells(agents: &[AgentArg], models: &[String]) -> Result<Vec<Cell>, Failure> {
+    let none = [None];
+    let given: Vec<Option<&str>> = models.iter().map(|model| Some(model.as_str())).collect();
+    let models: &[Option<&str>] = if given.is_empty() { &none } else { &given };
+    let mut cells: Vec<Cell> = Vec::new();
+    let mut names = BTreeSet::new();
+    for arg in agents {
+        let settings = agent_settings(&arg.set)?;
+        for model in models {
+            let cell = cell(&arg.name, *model, settings.clone())?;
+            if !names.insert(cell.variant.name.clone()) {
+                let name = &cell.variant.name;
+                return Err(Failure::new(Exit::Usage, format!("the variant {name} is asked for twice"))
+                    .hint("use --attempts to try a variant more than once"));
+            }
+            cells.push(cell);
+        }
+    }
+    Ok(cells)
+}
+
+/// One variant from its parts; also how `resume` makes it again from the manifest.
+pub fn cell(agent: &str, model: Option<&str>, given: BTreeMap<String, Value>) -> Result<Cell, Failure> {
+    let Some(kind) = agents::by_name(agent) else {
+        let names: Vec<_> = agents::AGENTS.iter().map(|kind| kind.name()).collect();
+        return Err(Failure::new(Exit::Usage, format!("there is no agent {agent:?}"))
+            .hint(format!("the agents are {}", names.join(", "))));
+    };
+    let invalid = |error: &settings::SettingError| Failure::of(Exit::Invalid, error);
+    let checked = settings::check(agent, kind.settings(), &given).map_err(|error| invalid(&error))?;
+    let configured = kind.configure(model, &checked).map_err(|error| invalid(&error))?;
+    let name = variant_name(agent, model, &checked)?;
+    let variant =
+        Variant { name, agent: agent.to_owned(), model: model.map(str::to_owned), settings: checked };
+    Ok(Cell { variant: Arc::new(variant), agent: configured })
+}
+
+/// `agent`, `agent@model`, and a few digits of the settings' digest where there are settings: the name depends on nothing
+/// but the variant itself, so it is the same in every run.
+fn variant_name(agent: &str, model: Option<&str>, settings: &BTreeMap<String, Value>) -> Result<VariantName, Failure> {
+    let mut name = agent.to_owned();
+    if let Some(model) = model {
+        let short: String = model.chars().map(|c| if c == '/' { '.' } else { c }).take(60).collect();
+        name = format!("{name}@{short}");
+    }
+    if !settings.is_empty() {
+        let digest = Digest::of(json!(settings).to_string().as_bytes());
+        name = format!("{name}-{}", &digest.as_str()[..6]);
+    }
+    VariantName::new(name).map_err(|error| Failure::of(Exit::Usage, &error))
+}
+
+fn agent_settings(set: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
+    let mut settings = BTreeMap::new();
+    for item in set {
+        if let Some(file) = item.strip_prefix('@') {
+            let invalid = |message: String| Failure::new(Exit::Invalid, format!("{file}: {message}"));
+            let text = std::fs::read_to_string(file).map_err(|error| invalid(error.to_string()))?;
+            let table: BTreeMap<String, Value> = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+            settings.extend(table);
+            continue;
+        }
+        let Some((key, value)) = item.split_once('=') else {
+            return Err(Failure::new(Exit::Usage, format!("--agent-set {item} has no value"))
+                .hint("write --agent-set KEY=VALUE, or --agent-set @FILE for a TOML file"));
+        };
+        settings.insert(key.to_owned(), Value::from(value));
+    }
+    Ok(settings)
+}
+
+/// The engine's settings.
+pub fn run_settings(settings: &Settings) -> Result<RunSettings, Failure> {
+    let network = match settings.text("network") {
+        "task" => None,
+        "none" => Some(harness_core::NetworkMode::None),
+        "gateway" => Some(harness_core::NetworkMode::Gateway),
+        "open" => Some(harness_core::NetworkMode::Open),
+        other => return Err(Failure::new(Exit::Invalid, format!("there is no network {other:?}")).hint("use none, gateway, open or task")),
+    };
+    Ok(RunSettings {
+        jobs: settings.count("jobs")?.clamp(1, 4096) as usize,
+        retries: settings.count("retries")?.min(100) as u32,
+        fail_fast: settings.switch("fail_fast"),
+        network,
+        default_agent_timeout: std::time::Duration::from_secs_f64(settings.positive("agent_timeout_sec")?.min(3e7)),
+        timeout_multiplier: settings.positive("timeout_multiplier")?,
+        seed: settings.count("seed")?,
+        machine: Machine::here(),
+        ..RunSettings::default()
+    })
+}
+
+/// Which tasks can run here, and which are skipped for what reason.
+pub fn admit(backend: &dyn Backend, tasks: Vec<Task>, cells: &[Cell]) -> (Vec<Task>, Vec<SkippedTask>) {
+    let mut skipped = Vec::new();
+    let mut admitted = Vec::new();
+    for task in tasks {
+        let request = EnvironmentRequest { spec: task.environment.clone(), digest: task.digest.clone(), log: None };
+        let refused = backend.admit(&request).err().map(|error| error.to_string());
+        let unsuited = || {
+            let reasons = cells.iter().filter_map(|cell| cell.agent.suits(&task).err().map(|why| (cell, why)));
+            reasons.map(|(cell, why)| format!("{}: {why}", cell.variant.name)).next()
+        };
+        match refused.or_else(unsuited) {
+            Some(reason) => skipped.push(SkippedTask { task: task.id.to_string(), reason }),
+            None => admitted.push(task),
+        }
+    }
+    (admitted, skipped)
+}
+
+/// What goes into a manifest beside what the settings say.
+pub struct Selected<'a> {
+    /// Name of the run.
+    pub run: RunId,
+    /// The suite as it was asked for, without its digest.
+    pub suite: SuiteRef,
+    /// The tasks that will run.
+    pub tasks: &'a BTreeMap<TaskId, Arc<Task>>,
+    /// The variants.
+    pub cells: &'a [Cell],
+    /// Tasks that could not be read.
+    pub invalid: Vec<harness_core::manifest::InvalidTask>,
+    /// Tasks that cannot run here.
+    pub skipped: Vec<SkippedTask>,
+}
+
+/// The manifest.
+pub fn manifest(selected: Selected<'_>, settings: &Settings, backend: &dyn Backend) -> Result<Manifest, Failure> {
+    let note = |task: &Arc<Task>| TaskNote {
+        digest: task.digest.clone(),
+        dataset: task.dataset.clone(),
+        difficulty: task.traits.difficulty.clone(),
+        language: task.traits.language.clone(),
+        tags: task.traits.tags.clone(),
+    };
+    let setting = |layered: &crate::settings::Layered| Setting { value: layered.value.clone(), source: layered.source.clone() };
+    Ok(Manifest {
+        format: RUN_FORMAT,
+        run: selected.run,
+        harness_version: env!("CARGO_PKG_VERSION").to_owned(),
+        created_ms: now_ms(),
+        suite: SuiteRef { digest: selection_digest(selected.tasks), ..selected.suite },
+        variants: selected.cells.iter().map(|cell| (*cell.variant).clone()).collect(),
+        attempts: settings.count("attempts")?.clamp(1, 100_000) as u32,
+        seed: settings.count("seed")?,
+        settings: settings.mattering().map(|(name, layered)| (name.to_owned(), setting(layered))).collect(),
+        tasks: selected.tasks.iter().map(|(id, task)| (id.to_string(), note(task))).collect(),
+        invalid: selected.invalid,
+        skipped: selected.skipped,
+        machine: machine(),
+        sandbox: SandboxNote {
+            backend: backend.name().to_owned(),
+            rootfs: settings.text("rootfs").to_owned(),
+            network: settings.text("network").to_owned(),
+            weaknesses: backend.caps().weaknesses.clone(),
+        },
+    })
+}
+
+/// Digest of which tasks were selected, as they were.
+pub fn selection_digest(tasks: &BTreeMap<TaskId, Arc<Task>>) -> Digest {
+    let mut digest = harness_core::digest::DigestBuilder::new();
+    for (id, task) in tasks {
+        digest.part(id.as_str(), task.digest.as_str().as_bytes());
+    }
+    digest.finish()
+}
+
+fn machine() -> BTreeMap<String, String> {
+    let uname = rustix::system::uname();
+    let machine = Machine::here();
+    BTreeMap::from([
+        ("kernel".into(), uname.release().to_string_lossy().into_owned()),
+        ("arch".into(), uname.machine().to_string_lossy().into_owned()),
+        ("milli_cpus".into(), machine.milli_cpus.to_string()),
+        ("memory_bytes".into(), machine.memory_bytes.to_string()),
+        ("root".into(), rustix::process::geteuid().is_root().to_string()),
+    ])
+}
+
+/// A name for a run: when, and what.
+pub fn run_name(suite: &str) -> String {
+    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
+    let name = Path::new(suite).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let safe: String = name.chars().filter(|c| c.is_alphanumeric() || "-_.".contains(*c)).take(40).collect();
+    if safe.is_empty() { now } else { format!("{now}-{safe}") }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Vec<AgentArg>, Failure> {
+        agent_args(line.split(' ').map(str::to_owned))
+    }
+
+    #[test]
+    fn agent_settings_go_to_the_agent_before_them() {
+        let found = parse("run suite --agent command --agent-set run=x --limit 2 --agent=command --agent-set=run=y").unwrap();
+        assert_eq!(found[0].set, ["run=x"]);
+        assert_eq!(found[1].set, ["run=y"]);
+        assert!(parse("--agent-set run=x --agent command").is_err());
+    }
+
+    #[test]
+    fn variants_that_differ_in_a_setting_differ_in_name() {
+        let agents = parse("--agent command --agent-set run=x --agent command --agent-set run=y --agent noop").unwrap();
+        let names: Vec<_> = cells(&agents, &[]).unwrap().iter().map(|cell| cell.variant.name.to_string()).collect();
+        assert!(names[0] != names[1] && names[0].starts_with("command-") && names[2] == "noop", "{names:?}");
+        assert_eq!(cells(&parse("--agent noop --agent noop").unwrap(), &[]).err().unwrap().code, Exit::Usage);
+    }
+
+    #[test]
+    fn a_wrong_agent_or_setting_is_refused_by_name() {
+        let refused = |line: &str| cells(&parse(line).unwrap(), &[]).err().unwrap();
+        assert!(refused("--agent orcale").hint.unwrap().contains("oracle"));
+        assert!(refused("--agent command --agent-set rnu=x").message.contains("\"rnu\""));
+        assert!(refused("--agent command").message.contains("needs a program"));
+    }
+}

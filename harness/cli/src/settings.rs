@@ -1,0 +1,175 @@
+//! Settings and the layer that set each: default, the user's file, the project's file, a flag.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::exit::{Exit, Failure};
+
+/// Largest settings file that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// One setting that there is.
+pub struct Known {
+    /// Its name in `harness.toml`.
+    pub name: &'static str,
+    /// What it means; a unit where it has one.
+    pub about: &'static str,
+    /// Its default.
+    pub default: fn() -> Value,
+    /// Whether results depend on it: then it goes into the manifest and `resume` refuses when it changed.
+    pub matters: bool,
+}
+
+/// All settings.
+pub const KNOWN: &[Known] = &[
+    Known { name: "runs_dir", about: "folder that holds the runs", default: || json!(".harness/runs"), matters: false },
+    Known { name: "state_dir", about: "folder for layers, scratch space and unpacked suites", default: || json!(state_dir()), matters: false },
+    Known { name: "jobs", about: "most trials at once", default: || json!(cpus()), matters: false },
+    Known { name: "attempts", about: "independent attempts of each task by each variant", default: || json!(1), matters: true },
+    Known { name: "retries", about: "how often a trial that the harness broke is tried again", default: || json!(2), matters: true },
+    Known { name: "seed", about: "seed of every random choice", default: || json!(0), matters: true },
+    Known { name: "timeout_multiplier", about: "multiplies every time limit of agents and tests", default: || json!(1.0), matters: true },
+    Known { name: "agent_timeout_sec", about: "the agent's time where a task sets none, seconds", default: || json!(3600), matters: true },
+    Known { name: "sandbox", about: "sandbox to use; auto chooses and says which", default: || json!("auto"), matters: true },
+    Known { name: "rootfs", about: "root file system for every task: host, a folder or a tar; task means what each task says", default: || json!("task"), matters: true },
+    Known { name: "network", about: "network for every task: none, gateway, open; task means what each task says", default: || json!("task"), matters: true },
+    Known { name: "fail_fast", about: "start nothing new after the first trial that is not resolved", default: || json!(false), matters: false },
+];
+
+fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn state_dir() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return "/var/lib/harness".into();
+    }
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    var("XDG_STATE_HOME")
+        .or_else(|| Some(var("HOME")?.join(".local/state")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("harness")
+}
+
+/// A value and the layer that set it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layered {
+    /// The value.
+    pub value: Value,
+    /// `default`, a file's path, `HARNESS_…` or `flag`.
+    pub source: String,
+}
+
+/// All settings, each with its source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings(BTreeMap<&'static str, Layered>);
+
+impl Settings {
+    /// Defaults, then the user's file, then the project's `harness.toml`, then `HARNESS_STATE_DIR` and `HARNESS_RUNS_DIR`.
+    pub fn load() -> Result<Settings, Failure> {
+        let default = |known: &Known| (known.name, Layered { value: (known.default)(), source: "default".into() });
+        let mut settings = Settings(KNOWN.iter().map(default).collect());
+        for file in files() {
+            settings.read(&file)?;
+        }
+        for (name, variable) in [("state_dir", "HARNESS_STATE_DIR"), ("runs_dir", "HARNESS_RUNS_DIR")] {
+            if let Some(value) = std::env::var(variable).ok().filter(|value| !value.is_empty()) {
+                settings.0.insert(name, Layered { value: json!(value), source: variable.into() });
+            }
+        }
+        Ok(settings)
+    }
+
+    fn read(&mut self, file: &Path) -> Result<(), Failure> {
+        let invalid = |message: String| Failure::new(Exit::Invalid, format!("{}: {message}", file.display()));
+        let size = std::fs::metadata(file).map(|meta| meta.len());
+        match size {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(invalid(error.to_string())),
+            Ok(size) if size > MAX_BYTES => return Err(invalid(format!("is larger than {MAX_BYTES} bytes"))),
+            Ok(_) => {}
+        }
+        let text = std::fs::read_to_string(file).map_err(|error| invalid(error.to_string()))?;
+        let table: BTreeMap<String, Value> = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        for (name, value) in table {
+            let Some(known) = KNOWN.iter().find(|known| known.name == name) else {
+                let all: Vec<_> = KNOWN.iter().map(|known| known.name).collect();
+                return Err(invalid(format!("there is no setting {name:?}")).hint(format!("the settings are {}", all.join(", "))));
+            };
+            let fits = |a: &Value, b: &Value| (a.is_number() && b.is_number()) || (a.is_string() && b.is_string()) || (a.is_boolean() && b.is_boolean());
+            if !fits(&(known.default)(), &value) {
+                return Err(invalid(format!("{name} must be like {}, not {value}", (known.default)())));
+            }
+            self.0.insert(known.name, Layered { value, source: file.display().to_string() });
+        }
+        Ok(())
+    }
+
+    /// Sets what a flag said.
+    pub fn flag(&mut self, name: &'static str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.0.insert(name, Layered { value: value.into(), source: "flag".into() });
+        }
+    }
+
+    /// Sets what a suite says, where no file and no flag did.
+    pub fn suite(&mut self, name: &'static str, value: Option<impl Into<Value>>, source: &str) {
+        let untouched = self.0.get(name).is_some_and(|layered| layered.source == "default");
+        if let Some(value) = value.filter(|_| untouched) {
+            self.0.insert(name, Layered { value: value.into(), source: source.to_owned() });
+        }
+    }
+
+    /// All settings by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Layered)> {
+        self.0.iter().map(|(name, layered)| (*name, layered))
+    }
+
+    /// Those that results depend on.
+    pub fn mattering(&self) -> impl Iterator<Item = (&'static str, &Layered)> {
+        self.iter().filter(|(name, _)| KNOWN.iter().any(|known| known.matters && known.name == *name))
+    }
+
+    /// A text.
+    pub fn text(&self, name: &str) -> &str {
+        self.0.get(name).and_then(|layered| layered.value.as_str()).unwrap_or_default()
+    }
+
+    /// A path.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.text(name).into()
+    }
+
+    /// A whole number that is not negative.
+    pub fn count(&self, name: &'static str) -> Result<u64, Failure> {
+        let layered = &self.0[name];
+        layered.value.as_u64().ok_or_else(|| self.bad(name, "must be a whole number that is not negative"))
+    }
+
+    /// A number above zero.
+    pub fn positive(&self, name: &'static str) -> Result<f64, Failure> {
+        let value = self.0[name].value.as_f64().filter(|value| value.is_finite() && *value > 0.0);
+        value.ok_or_else(|| self.bad(name, "must be a number above 0"))
+    }
+
+    /// A yes or no.
+    pub fn switch(&self, name: &str) -> bool {
+        self.0.get(name).and_then(|layered| layered.value.as_bool()).unwrap_or_default()
+    }
+
+    fn bad(&self, name: &'static str, what: &str) -> Failure {
+        let layered = &self.0[name];
+        let code = if layered.source == "flag" { Exit::Usage } else { Exit::Invalid };
+        Failure::new(code, format!("{name} {what}, not {} (from {})", layered.value, layered.source))
+    }
+}
+
+/// The settings files, weakest first.
+fn files() -> Vec<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let config = var("XDG_CONFIG_HOME").or_else(|| Some(var("HOME")?.join(".config")));
+    let user = config.map(|folder| folder.join("harness/harness.toml"));
+    user.into_iter().chain([PathBuf::from("harness.toml")]).collect()
+}

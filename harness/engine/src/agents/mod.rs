@@ -1,0 +1,139 @@
+//! Agents: what can be told to solve a task. The trait stands beside the list of its implementations.
+
+mod command;
+mod host_program;
+mod noop;
+mod oracle;
+mod script;
+pub mod settings;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use harness_core::{AgentExit, NanoUsd, Step, Task, Usage};
+use harness_sandbox::{ReadOnlyMount, Sandbox, SandboxError};
+
+pub use settings::{SettingError, SettingSpec};
+
+pub(crate) use script::script_argv;
+
+/// All agents, in the order in which `list agents` shows them.
+pub const AGENTS: &[&dyn AgentKind] = &[&oracle::Oracle, &noop::Noop, &command::CommandKind];
+
+/// The agent of this name.
+pub fn by_name(name: &str) -> Option<&'static dyn AgentKind> {
+    AGENTS.iter().copied().find(|kind| kind.name() == name)
+}
+
+/// An entry of [`AGENTS`].
+pub trait AgentKind: Sync {
+    /// Name on the command line.
+    fn name(&self) -> &'static str;
+    /// One line for `list agents`.
+    fn about(&self) -> &'static str;
+    /// The settings that it takes; anything else is refused by name.
+    fn settings(&self) -> &'static [SettingSpec] {
+        &[]
+    }
+    /// Makes an agent from checked settings. Nothing has started yet: what is wrong must be said here.
+    ///
+    /// # Errors
+    /// [`SettingError`] names the setting and the way out.
+    fn configure(
+        &self,
+        model: Option<&str>,
+        settings: &BTreeMap<String, serde_json::Value>,
+    ) -> Result<Arc<dyn Agent>, SettingError>;
+}
+
+/// A configured agent. One value serves all trials of its variant at once.
+#[async_trait]
+pub trait Agent: Send + Sync {
+    /// Host folders that every sandbox of its trials shows read-only.
+    fn mounts(&self) -> Vec<ReadOnlyMount> {
+        Vec::new()
+    }
+
+    /// Whether it can try this task at all; `Err` is a sentence that says why not.
+    ///
+    /// # Errors
+    /// A sentence for people; the task is then skipped for this agent.
+    fn suits(&self, _task: &Task) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Works on one step until it is done. The engine ends it at its time limit by dropping this future and killing
+    /// everything in the sandbox; it need not watch the clock itself.
+    ///
+    /// # Errors
+    /// Only for what is *not* the agent's doing: a lost sandbox, a refused disk.
+    async fn work(&self, session: &Session<'_>) -> Result<AgentReport, SandboxError>;
+}
+
+/// Everything that an agent gets for one step.
+pub struct Session<'a> {
+    /// Where it works.
+    pub sandbox: &'a dyn Sandbox,
+    /// The task. An agent reads no tests from it; only the oracle looks at solutions.
+    pub task: &'a Task,
+    /// The step that it works on.
+    pub step: &'a Step,
+    /// Working folder inside.
+    pub workdir: &'a str,
+    /// User inside; `None` means the image's own.
+    pub user: Option<&'a str>,
+    /// Variables for what it starts inside.
+    pub env: &'a BTreeMap<String, String>,
+    /// How long it has.
+    pub timeout: Duration,
+    /// Where its output goes on the host.
+    pub log: &'a Path,
+}
+
+/// How an agent ended, by its own account.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentReport {
+    /// How.
+    pub exit: AgentExit,
+    /// Its own count, where it gives one.
+    pub usage: Usage,
+    /// Its own bill, where it gives one.
+    pub cost: Option<NanoUsd>,
+    /// A sentence for people.
+    pub message: Option<String>,
+}
+
+impl AgentReport {
+    /// Ended in this way; nothing known about tokens.
+    pub fn ended(exit: AgentExit) -> AgentReport {
+        AgentReport { exit, usage: Usage::default(), cost: None, message: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_agent_has_a_distinct_name_and_a_line_about_it() {
+        let mut names: Vec<_> = AGENTS.iter().map(|kind| kind.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), AGENTS.len());
+        for kind in AGENTS {
+            assert!(!kind.about().is_empty() && !kind.about().ends_with('.'), "{}", kind.name());
+        }
+    }
+
+    #[test]
+    fn every_agent_file_is_in_the_list() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/agents");
+        let helpers = ["mod.rs", "settings.rs", "script.rs", "host_program.rs"];
+        let files = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
+        let agents: Vec<_> = files.filter(|name| !helpers.contains(&name.as_str())).collect();
+        assert_eq!(agents.len(), AGENTS.len(), "{agents:?}");
+    }
+}

@@ -1,0 +1,108 @@
+//! The agent that runs the task's own solution: what a suite must always resolve.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use harness_core::{AgentExit, Task};
+use harness_sandbox::{ExecSpec, Exit, OutputSpec, ProcessSpec, PutOptions, SandboxError, Source};
+
+use super::{Agent, AgentKind, AgentReport, Session, SettingError, SettingSpec, script_argv, settings};
+
+/// Where solutions lie inside while the oracle works, and never otherwise.
+const SOLUTION: &str = "/solution";
+
+pub(super) struct Oracle;
+
+impl AgentKind for Oracle {
+    fn name(&self) -> &'static str {
+        "oracle"
+    }
+
+    fn about(&self) -> &'static str {
+        "runs the task's own solution: what a sound task resolves"
+    }
+
+    fn settings(&self) -> &'static [SettingSpec] {
+        &[SettingSpec {
+            name: "script",
+            about: "a script below the task's folder to run in place of solution/solve.sh",
+            kind: settings::SettingKind::Text,
+        }]
+    }
+
+    fn configure(
+        &self,
+        _model: Option<&str>,
+        given: &BTreeMap<String, serde_json::Value>,
+    ) -> Result<Arc<dyn Agent>, SettingError> {
+        let script = settings::text(given, "script").map(PathBuf::from);
+        Ok(Arc::new(Solution { script }))
+    }
+}
+
+/// Runs a script of the task: its solution, or another one that `check suite` names.
+struct Solution {
+    script: Option<PathBuf>,
+}
+
+impl Solution {
+    fn script_of(&self, session: &Session<'_>) -> Option<PathBuf> {
+        match &self.script {
+            Some(script) => Some(session.task.origin.join(script)),
+            None => session.step.solution.iter().rev().map(|dir| dir.join("solve.sh")).find(|f| f.is_file()),
+        }
+    }
+}
+
+#[async_trait]
+impl Agent for Solution {
+    fn suits(&self, task: &Task) -> Result<(), String> {
+        let lacks = task.steps.iter().any(|step| step.solution.is_empty());
+        if self.script.is_none() && lacks { Err("the task has no solution".into()) } else { Ok(()) }
+    }
+
+    async fn work(&self, session: &Session<'_>) -> Result<AgentReport, SandboxError> {
+        let Some(script) = self.script_of(session) else {
+            return Ok(AgentReport {
+                message: Some("the task has no solution/solve.sh".into()),
+                ..AgentReport::ended(AgentExit::GaveUp)
+            });
+        };
+        for folder in &session.step.solution {
+            session.sandbox.put(SOLUTION, Source::Folder(folder.clone()), PutOptions::default()).await?;
+        }
+        // The script is put apart from its neighbours and with an x bit, because authors forget to set one.
+        let inside = format!("{SOLUTION}/solve.sh");
+        let put = PutOptions { mode: Some(0o755), ..PutOptions::default() };
+        session.sandbox.put(&inside, Source::File(script.clone()), put).await?;
+        let argv = script_argv(session.sandbox, &script, &inside).await?;
+        let mut env = session.env.clone();
+        env.extend(session.task.solution_env.clone());
+        let process = ProcessSpec {
+            env,
+            cwd: Some(session.workdir.to_owned()),
+            user: session.user.map(str::to_owned),
+            deadline: Some(session.timeout),
+            ..ProcessSpec::new(argv)
+        };
+        let output = OutputSpec { file: Some(session.log.to_owned()), ..OutputSpec::default() };
+        let spec = ExecSpec { stdout: output.clone(), stderr: output, ..ExecSpec::new(process) };
+        let result = session.sandbox.exec(spec).await?;
+        let clean = ProcessSpec {
+            user: Some("0".into()),
+            cwd: Some("/".into()),
+            ..ProcessSpec::new(["rm", "-rf", SOLUTION])
+        };
+        session.sandbox.exec(ExecSpec::new(clean)).await?;
+        let exit = match result.exit {
+            Exit::Code(0) => AgentExit::Finished,
+            Exit::TimedOut => AgentExit::TimedOut,
+            Exit::Code(_) | Exit::Signal(_) | Exit::OutOfMemory => AgentExit::Crashed,
+        };
+        let message =
+            (exit == AgentExit::Crashed).then(|| format!("the solution ended with {:?}", result.exit));
+        Ok(AgentReport { message, ..AgentReport::ended(exit) })
+    }
+}

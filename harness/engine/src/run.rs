@@ -1,0 +1,291 @@
+//! A whole run: opens the journal, schedules every planned trial that is not finished, and says how it ended.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use harness_core::journal::Journal;
+use harness_core::plan::Planned;
+use harness_core::record::TryRecord;
+use harness_core::{
+    Blame, Durations, Event, NetworkMode, Outcome, Phase, RunId, Task, TaskId, TrialId, Usage, Variant,
+    VariantName,
+};
+use harness_sandbox::Backend;
+
+use crate::agents::Agent;
+use crate::cancel::{Cancel, Stage};
+use crate::journal_writer::{JournalWriteError, JournalWriter, Watcher};
+use crate::machine::Machine;
+use crate::run_dir::{RunDir, RunDirError};
+use crate::scheduler::{self, Ready};
+use crate::trial::TrialContext;
+
+/// Settings that all trials of a run share.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunSettings {
+    /// Most trials at once.
+    pub jobs: usize,
+    /// How often a trial that we broke is tried again.
+    pub retries: u32,
+    /// Start nothing new after the first trial that is not resolved.
+    pub fail_fast: bool,
+    /// Overrides what tasks ask for.
+    pub network: Option<NetworkMode>,
+    /// The agent's time where a task sets none.
+    pub default_agent_timeout: Duration,
+    /// Multiplies every time limit of agents and verifiers.
+    pub timeout_multiplier: f64,
+    /// First wait before a retry; doubles from there.
+    pub back_off: Duration,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// What reservations are made against.
+    pub machine: Machine,
+}
+
+impl Default for RunSettings {
+    fn default() -> RunSettings {
+        RunSettings {
+            jobs: 1,
+            retries: 2,
+            fail_fast: false,
+            network: None,
+            default_agent_timeout: Duration::from_secs(3600),
+            timeout_multiplier: 1.0,
+            back_off: Duration::from_secs(1),
+            seed: 0,
+            machine: Machine::here(),
+        }
+    }
+}
+
+impl RunSettings {
+    /// The agent's time in one step.
+    pub fn agent_timeout(&self, asked: Option<Duration>) -> Duration {
+        self.scaled(asked.unwrap_or(self.default_agent_timeout))
+    }
+
+    /// The verifier's time in one step.
+    pub fn verifier_timeout(&self, asked: Duration) -> Duration {
+        self.scaled(asked)
+    }
+
+    fn scaled(&self, time: Duration) -> Duration {
+        // A year: what is longer overflows clocks, and nobody waits for it.
+        let most = Duration::from_secs(365 * 86_400);
+        Duration::try_from_secs_f64(time.as_secs_f64() * self.timeout_multiplier).unwrap_or(most).min(most)
+    }
+}
+
+/// One variant with the agent that serves it.
+#[derive(Clone)]
+pub struct Cell {
+    /// What is compared.
+    pub variant: Arc<Variant>,
+    /// Who does it.
+    pub agent: Arc<dyn Agent>,
+}
+
+/// A run that is ready to go.
+pub struct RunSpec {
+    /// Its directory, held by this process.
+    pub dir: RunDir,
+    /// Its name.
+    pub run: RunId,
+    /// All trials, finished ones included.
+    pub plan: Vec<Planned>,
+    /// The tasks that the plan names.
+    pub tasks: BTreeMap<TaskId, Arc<Task>>,
+    /// The variants that the plan names.
+    pub cells: BTreeMap<VariantName, Cell>,
+    /// Where they run.
+    pub backend: Arc<dyn Backend>,
+    /// Settings of all trials.
+    pub settings: RunSettings,
+    /// How it is told to stop.
+    pub cancel: Cancel,
+    /// Who is told of every event, after it is safe.
+    pub watcher: Watcher,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunEnd {
+    /// Trials in the plan.
+    pub planned: usize,
+    /// Finished, by this process or an earlier one.
+    pub finished: usize,
+    /// Not tried because their task cannot run here.
+    pub skipped: usize,
+    /// Finished without a verdict by our fault.
+    pub harness_faults: usize,
+    /// It was told to stop before all was tried.
+    pub interrupted: bool,
+    /// `--fail-fast` ended it.
+    pub failed_fast: bool,
+}
+
+impl RunEnd {
+    /// Whether every planned trial is finished.
+    pub fn complete(&self) -> bool {
+        self.finished + self.skipped == self.planned
+    }
+}
+
+/// What ends a run before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The record cannot be read.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// The record cannot be written: nothing that happens from here on would be known.
+    #[error("the run stopped because its journal cannot be written")]
+    Journal(#[from] JournalWriteError),
+    /// The plan names something that was not given.
+    #[error("the plan names {what}, which this run does not have")]
+    Plan {
+        /// The task or variant.
+        what: String,
+    },
+}
+
+/// Runs every trial of the plan that the journal does not call finished.
+///
+/// # Errors
+/// [`EngineError`]; what was journaled until then is kept, and `resume` goes on from there.
+pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
+    let journal = spec.dir.journal()?;
+    let done: HashSet<TrialId> = journal.finished().map(|record| record.id.clone()).collect();
+    let mut earlier = unfinished_tries(&journal, &done);
+    let mut end = RunEnd { planned: spec.plan.len(), ..RunEnd::default() };
+    let planned: HashSet<&TrialId> = spec.plan.iter().map(|planned| &planned.id).collect();
+    for record in journal.finished().filter(|record| planned.contains(&record.id)) {
+        end.finished += 1;
+        end.harness_faults += usize::from(record.outcome.retryable());
+    }
+
+    let cancel = spec.cancel.clone();
+    let broken = Arc::new(AtomicBool::new(false));
+    let on_failure = {
+        let (cancel, broken) = (cancel.clone(), broken.clone());
+        move || {
+            broken.store(true, Ordering::Release);
+            cancel.raise(Stage::Kill);
+        }
+    };
+    let (writer, thread) =
+        JournalWriter::start(spec.dir.journal_path(), &spec.run, &journal, spec.watcher, on_failure)?;
+    let gone: HashSet<TaskId> = journal
+        .entries
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::TaskSkipped { task, .. } => Some(task.clone()),
+            _ => None,
+        })
+        .collect();
+    drop(journal);
+    writer.write(Event::RunStarted { pid: std::process::id(), planned: end.planned, finished: end.finished });
+
+    let settings = Arc::new(spec.settings);
+    let mut queue = Vec::new();
+    let mut tools: HashMap<TaskId, Arc<OnceLock<()>>> = HashMap::new();
+    for planned in spec.plan.iter().filter(|planned| !done.contains(&planned.id)) {
+        if gone.contains(&planned.id.task) {
+            end.skipped += 1;
+            continue;
+        }
+        let missing = |what: String| EngineError::Plan { what };
+        let id = planned.id.clone();
+        let task = spec.tasks.get(&id.task).ok_or_else(|| missing(format!("the task {}", id.task)))?;
+        let cell =
+            spec.cells.get(&id.variant).ok_or_else(|| missing(format!("the variant {}", id.variant)))?;
+        queue.push(Ready { id, task: task.clone(), cell: cell.clone() });
+    }
+    let dir = spec.dir;
+    let (backend, run) = (spec.backend, spec.run.to_string());
+    let make = |ready: Ready| {
+        Arc::new(TrialContext {
+            dir: dir.trial(&ready.id),
+            tools_seen: tools.entry(ready.id.task.clone()).or_default().clone(),
+            earlier: earlier.remove(&ready.id).unwrap_or_default(),
+            id: ready.id,
+            task: ready.task,
+            variant: ready.cell.variant,
+            agent: ready.cell.agent,
+            backend: backend.clone(),
+            settings: settings.clone(),
+            journal: writer.clone(),
+            cancel: cancel.clone(),
+            run: run.clone(),
+        })
+    };
+    let ran = scheduler::drain(queue, make, &settings, &cancel, &writer).await;
+    end.finished += ran.finished;
+    end.skipped += ran.skipped;
+    end.harness_faults += ran.harness_faults;
+    end.failed_fast = ran.failed_fast;
+    end.interrupted = cancel.stage() != Stage::Run && !end.complete();
+    let reason = if end.complete() {
+        None
+    } else if end.failed_fast {
+        Some("--fail-fast".to_owned())
+    } else {
+        Some("interrupted".to_owned())
+    };
+    writer.write(Event::RunEnded { complete: end.complete(), reason });
+    let failure = writer.failure();
+    drop(writer);
+    // The thread ends when the last handle is gone; trials that were dropped have dropped theirs.
+    tokio::task::spawn_blocking(move || thread.join()).await.expect("joining a thread does not panic");
+    match failure {
+        Some(error) => Err(error.into()),
+        None if broken.load(Ordering::Acquire) => {
+            Err(JournalWriteError { file: dir.journal_path(), message: "the disk refused".into() }.into())
+        }
+        None => Ok(end),
+    }
+}
+
+/// What earlier processes tried and did not finish: tries that ended by our fault are on record; one that was under way
+/// when the process ended is a try too, whose time and tokens are unknown.
+fn unfinished_tries(journal: &Journal, done: &HashSet<TrialId>) -> HashMap<TrialId, Vec<TryRecord>> {
+    let mut tries: HashMap<TrialId, Vec<TryRecord>> = HashMap::new();
+    let mut open: HashMap<TrialId, u32> = HashMap::new();
+    let lost = |number: u32| TryRecord {
+        number,
+        outcome: Outcome::Stopped {
+            phase: Phase::Solve,
+            blame: Blame::Harness,
+            reason: "the harness ended while this try was under way".into(),
+        },
+        agent_exit: None,
+        usage: Usage::default(),
+        cost: None,
+        durations: Durations::default(),
+    };
+    for entry in &journal.entries {
+        match &entry.event {
+            Event::TrialStarted { id, number } => {
+                if let Some(before) = open.insert(id.clone(), *number) {
+                    tries.entry(id.clone()).or_default().push(lost(before));
+                }
+            }
+            Event::TryFailed { id, record } => {
+                open.remove(id);
+                tries.entry(id.clone()).or_default().push(record.clone());
+            }
+            Event::TrialFinished { record } => {
+                open.remove(&record.id);
+                tries.remove(&record.id);
+            }
+            _ => {}
+        }
+    }
+    for (id, number) in open {
+        tries.entry(id).or_default().push(lost(number));
+    }
+    tries.retain(|id, _| !done.contains(id));
+    tries
+}

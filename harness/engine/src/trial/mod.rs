@@ -1,0 +1,200 @@
+//! One trial, from its sandbox to its record: prepare → solve → capture → verify → teardown, tried again when we broke it.
+
+mod artifacts;
+mod attempt;
+mod capture;
+mod diff;
+mod packages;
+mod programs;
+mod verify;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use harness_core::record::SandboxNote;
+use harness_core::{
+    Blame, Durations, Event, NanoUsd, Outcome, Phase, Task, TrialId, TrialRecord, TryRecord, Usage, Variant,
+};
+use harness_sandbox::Backend;
+
+use crate::agents::Agent;
+use crate::cancel::{Cancel, Stage};
+use crate::journal_writer::{JournalWriter, now_ms};
+use crate::run::RunSettings;
+
+/// Everything that a trial needs and does not change.
+pub(crate) struct TrialContext {
+    pub(crate) id: TrialId,
+    pub(crate) task: Arc<Task>,
+    pub(crate) variant: Arc<Variant>,
+    pub(crate) agent: Arc<dyn Agent>,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) settings: Arc<RunSettings>,
+    pub(crate) journal: JournalWriter,
+    pub(crate) cancel: Cancel,
+    /// Its folder on the host.
+    pub(crate) dir: PathBuf,
+    /// The run's name, for labels.
+    pub(crate) run: String,
+    /// Tries of earlier processes.
+    pub(crate) earlier: Vec<TryRecord>,
+    /// Set once the task's tools were found; shared by all its trials.
+    pub(crate) tools_seen: Arc<OnceLock<()>>,
+}
+
+/// How a trial left the scheduler.
+pub(crate) enum Ended {
+    /// With a record.
+    Finished(Box<TrialRecord>),
+    /// Its task cannot run here, for this reason.
+    Skipped(String),
+    /// The run is being ended; `resume` tries it again.
+    Interrupted,
+}
+
+/// What one try came to.
+pub(crate) struct TryResult {
+    pub(crate) outcome: Outcome,
+    pub(crate) agent_exit: Option<harness_core::AgentExit>,
+    pub(crate) usage: Usage,
+    pub(crate) cost: Option<NanoUsd>,
+    pub(crate) durations: Durations,
+    pub(crate) details: attempt::Details,
+}
+
+impl TryResult {
+    fn record(&self, number: u32) -> TryRecord {
+        TryRecord {
+            number,
+            outcome: self.outcome.clone(),
+            agent_exit: self.agent_exit,
+            usage: self.usage,
+            cost: self.cost,
+            durations: self.durations,
+        }
+    }
+}
+
+/// Carries a trial to its end. There is no way for a trial to disappear: it has a record, its task is skipped by name,
+/// or the run was told to stop and `resume` tries it again.
+pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
+    let started_ms = now_ms();
+    let mut tries = context.earlier.clone();
+    let first = tries.len() as u32 + 1;
+    loop {
+        let number = tries.len() as u32 + 1;
+        if number > 1 {
+            set_aside(&context.dir, number - 1);
+        }
+        context.journal.write(Event::TrialStarted { id: context.id.clone(), number });
+        let result = tokio::select! {
+            biased;
+            () = context.cancel.reached(Stage::Kill) => return Ended::Interrupted,
+            result = guarded(context.clone()) => result,
+        };
+        if let Some(reason) = result.details.missing_tool {
+            return Ended::Skipped(reason);
+        }
+        let failed = number - first;
+        tries.push(result.record(number));
+        let again = result.outcome.retryable()
+            && failed < context.settings.retries
+            && context.cancel.stage() == Stage::Run;
+        if !again {
+            return Ended::Finished(Box::new(finish(&context, result, tries, started_ms)));
+        }
+        let record = tries.last().expect("a try was just added").clone();
+        context.journal.write(Event::TryFailed { id: context.id.clone(), record });
+        let wait = back_off(failed, &context);
+        tokio::select! {
+            () = context.cancel.reached(Stage::Drain) => {}
+            () = tokio::time::sleep(wait) => continue,
+        }
+        // Interrupted while waiting: the fault stays ours, and `resume` does not see this trial as finished.
+        return Ended::Interrupted;
+    }
+}
+
+/// A panic in a try is our fault and ends that try alone.
+async fn guarded(context: Arc<TrialContext>) -> TryResult {
+    let began = Instant::now();
+    let task = tokio::spawn(attempt::run(context));
+    // Dropping a join handle does not end its task, so the kill must go through an abort.
+    let abort = AbortOnDrop(task.abort_handle());
+    let joined = task.await;
+    drop(abort);
+    joined.unwrap_or_else(|error| {
+        let reason = format!("the harness failed in this trial: {error}");
+        TryResult {
+            outcome: Outcome::Stopped { phase: Phase::Prepare, blame: Blame::Harness, reason },
+            agent_exit: None,
+            usage: Usage::default(),
+            cost: None,
+            durations: Durations { total: began.elapsed().as_millis() as u64, ..Durations::default() },
+            details: attempt::Details::default(),
+        }
+    })
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The logs of an earlier try move aside, so that each try's evidence is kept.
+fn set_aside(dir: &std::path::Path, number: u32) {
+    let aside = dir.join(format!("try-{number}"));
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    let old = names.iter().filter(|name| !name.to_string_lossy().starts_with("try-"));
+    // Evidence that cannot be moved stays where it is and is appended to: losing a nicety, not a result.
+    if std::fs::create_dir(&aside).is_ok() {
+        for name in old {
+            let _moved = std::fs::rename(dir.join(name), aside.join(name));
+        }
+    }
+}
+
+/// Doubles from the settings' base up to a minute, and spreads over half of that so that trials do not return together.
+fn back_off(failed: u32, context: &TrialContext) -> Duration {
+    let full = context.settings.back_off.saturating_mul(1 << failed.min(10)).min(Duration::from_secs(60));
+    let spread =
+        harness_core::Digest::of(format!("{} {} {failed}", context.settings.seed, context.id).as_bytes());
+    let part = u32::from_str_radix(&spread.as_str()[..4], 16).unwrap_or(0);
+    full / 2 + full.mul_f64(f64::from(part) / 65536.0 / 2.0)
+}
+
+fn finish(context: &TrialContext, last: TryResult, tries: Vec<TryRecord>, started_ms: i64) -> TrialRecord {
+    let usage = tries.iter().fold(Usage::default(), |sum, one| sum.plus(&one.usage));
+    let costs: Vec<_> = tries.iter().filter_map(|one| one.cost).collect();
+    let details = last.details;
+    TrialRecord {
+        id: context.id.clone(),
+        agent: context.variant.agent.clone(),
+        model: context.variant.model.clone(),
+        outcome: last.outcome,
+        agent_exit: last.agent_exit,
+        score: details.score,
+        rewards: details.rewards,
+        steps: details.steps,
+        tests: details.tests,
+        usage,
+        cost: (!costs.is_empty()).then(|| costs.into_iter().sum()),
+        diff: details.diff,
+        durations: last.durations,
+        cpu_ms: details.cpu_ms,
+        peak_memory_bytes: details.peak_memory_bytes,
+        integrity: details.integrity,
+        sandbox: details.sandbox.unwrap_or_else(|| SandboxNote {
+            backend: context.backend.name().to_owned(),
+            ..SandboxNote::default()
+        }),
+        tries,
+        started_ms,
+        finished_ms: now_ms(),
+    }
+}

@@ -1,0 +1,335 @@
+//! Runs the tests where nothing that the agent left can reach the verdict, and reads what they say.
+//!
+//! In place: in a view with mounts of its own, so that tests, reward and logs exist for the verifier alone, and the
+//! programs that carry the verdict are the environment's own. Separately: in a fresh sandbox to which only artifacts cross.
+//! A verdict that is missing is neither a zero nor a way out: the tests run once more in the untouched environment, and
+//! whether *they* give one there says whose doing it was.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness_core::{Blame, EnvironmentSpec, Severity, Step};
+use harness_grading::{RewardError, TestReport, read_rewards};
+use harness_sandbox::{
+    Change, ExecSpec, Exit, GetOptions, Image, OutputSpec, Place, ProcessSpec, PutOptions, Sandbox,
+    SandboxError, Source, ViewSpec,
+};
+
+use super::attempt::{Attempt, Judged, Setting, Stop, healthy};
+use super::programs::{Told, defend};
+use super::{artifacts, packages};
+
+const TESTS: &str = "/tests";
+const LOGS: &str = "/logs/verifier";
+/// Largest file of the tests' own that is read, in bytes.
+const MAX_REPORT: u64 = 16 << 20;
+
+/// `Ok(Err(reason))`: the agent took its own verdict away.
+pub(super) type Verified = Result<Result<Judged, String>, Stop>;
+
+/// Verifies in the agent's own sandbox.
+pub(super) async fn in_place(
+    attempt: &mut Attempt,
+    sandbox: &Arc<dyn Sandbox>,
+    image: &Arc<Image>,
+    step: &Step,
+    place: &Setting,
+    changes: Option<&[Change]>,
+) -> Verified {
+    let Some(changes) = changes else {
+        let limit = super::capture::MAX_CHANGES;
+        let reason = format!(
+            "the agent changed more than {limit} paths: what the tests would run cannot be told apart from what it left"
+        );
+        return Ok(Err(reason));
+    };
+    let accounted = packages::accounted(&**sandbox, changes).await?;
+    let private = vec![TESTS.to_owned(), LOGS.to_owned()];
+    let (view, findings) = {
+        let told = Told {
+            product: &attempt.context.task.hints.product,
+            workdir: &place.workdir,
+            accounted: &|path| accounted.contains(path),
+            path: &place.path,
+        };
+        defend(changes, &told, ViewSpec { private, ..ViewSpec::default() })
+    };
+    attempt.details.integrity.extend(findings);
+    // What breaks here is ours, and the agent's sandbox still stands: verify again without running the agent again.
+    let mut left = attempt.context.settings.retries;
+    let run = loop {
+        let began = sandbox.view(view.clone()).await;
+        let run = match began {
+            Ok(view) => tests(attempt, &*view, step, place, "verify.log").await,
+            Err(error) => Err(error),
+        };
+        match run {
+            Err(error)
+                if error.blame() == Blame::Harness
+                    && left > 0
+                    && !matches!(error, SandboxError::Lost { .. } | SandboxError::Unsupported { .. }) =>
+            {
+                left -= 1;
+                attempt.note(
+                    "verify_again",
+                    Severity::Info,
+                    format!("verification failed by our fault and was repeated: {error}"),
+                );
+                tokio::time::sleep(attempt.context.settings.back_off).await;
+            }
+            // A view that cannot be entered or a shell that is not there is the state that the agent left.
+            Err(SandboxError::Inside { message }) => {
+                break Run { tests: None, rewards: Err(message), exit: None };
+            }
+            other => break other?,
+        }
+    };
+    match run.rewards {
+        Ok(rewards) => Ok(Ok(Judged { rewards, tests: run.tests })),
+        Err(why) => untouched(attempt, image, step, place, &why).await,
+    }
+}
+
+/// The tests gave no verdict on what the agent left. Do they, where nobody touched anything?
+async fn untouched(
+    attempt: &mut Attempt,
+    image: &Arc<Image>,
+    step: &Step,
+    place: &Setting,
+    why: &str,
+) -> Verified {
+    let context = attempt.context.clone();
+    let spec = attempt.spec(image.clone(), "untouched", &context.task.environment);
+    let sandbox = context.backend.create(spec).await?;
+    let run = tests(attempt, &*sandbox, step, place, "verify-untouched.log").await;
+    let gone = sandbox.destroy().await;
+    if let Err(error) = gone {
+        attempt.note(
+            "not_removed",
+            Severity::Info,
+            format!("a verification sandbox was not removed whole: {error}"),
+        );
+    }
+    let said = match run {
+        Ok(run) => run.rewards,
+        Err(SandboxError::Inside { message }) => Err(message),
+        Err(error) => return Err(error.into()),
+    };
+    match said {
+        Ok(_) => {
+            let reason = format!(
+                "the tests gave no verdict on what the agent left ({why}), but they do in the untouched environment"
+            );
+            attempt.note("verifier_disabled", Severity::Tampered, reason.clone());
+            Ok(Err(reason))
+        }
+        Err(again) => Err(Stop::new(
+            Blame::Task,
+            format!(
+                "the tests give no verdict, in the untouched environment neither: {why}; untouched: {again}"
+            ),
+        )),
+    }
+}
+
+/// Verifies in a fresh sandbox to which only artifacts cross.
+pub(super) async fn separately(
+    attempt: &mut Attempt,
+    environment: &EnvironmentSpec,
+    step: &Step,
+) -> Verified {
+    let context = attempt.context.clone();
+    let image = attempt.image(environment).await?;
+    let place = Setting {
+        workdir: environment.workdir.clone().unwrap_or_else(|| image.workdir.clone()),
+        user: None,
+        env: environment.env.clone(),
+        path: Vec::new(),
+    };
+    let mut left = context.settings.retries;
+    loop {
+        let result = one_separate(attempt, environment, &image, step, &place).await;
+        match result {
+            Err(stop) if stop.blame == Blame::Harness && left > 0 => {
+                left -= 1;
+                attempt.note(
+                    "verify_again",
+                    Severity::Info,
+                    format!("verification failed by our fault and was repeated: {}", stop.reason),
+                );
+                tokio::time::sleep(context.settings.back_off).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn one_separate(
+    attempt: &mut Attempt,
+    environment: &EnvironmentSpec,
+    image: &Arc<Image>,
+    step: &Step,
+    place: &Setting,
+) -> Verified {
+    let spec = attempt.spec(image.clone(), "verifier", environment);
+    let sandbox = attempt.context.backend.create(spec).await?;
+    let run = separate_run(attempt, &*sandbox, environment, step, place).await;
+    if let Err(error) = sandbox.destroy().await {
+        attempt.note(
+            "not_removed",
+            Severity::Info,
+            format!("a verification sandbox was not removed whole: {error}"),
+        );
+    }
+    let run = run?;
+    match run.rewards {
+        Ok(rewards) => Ok(Ok(Judged { rewards, tests: run.tests })),
+        // Here the agent's artifacts are the only thing of its own; without them the tests must still say something.
+        Err(why) => untouched(attempt, image, step, place, &why).await,
+    }
+}
+
+async fn separate_run(
+    attempt: &Attempt,
+    sandbox: &dyn Sandbox,
+    environment: &EnvironmentSpec,
+    step: &Step,
+    place: &Setting,
+) -> Result<Run, Stop> {
+    artifacts::carry(attempt, sandbox, step).await?;
+    if let Some(check) = &environment.healthcheck {
+        healthy(sandbox, place, check).await?;
+    }
+    match tests(attempt, sandbox, step, place, "verify.log").await {
+        Ok(run) => Ok(run),
+        Err(SandboxError::Inside { message }) => Ok(Run { tests: None, rewards: Err(message), exit: None }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What one run of the tests left.
+struct Run {
+    tests: Option<TestReport>,
+    rewards: Result<harness_grading::Rewards, String>,
+    #[expect(
+        dead_code,
+        reason = "kept for the story of a trial; the verdict never uses a test script's status"
+    )]
+    exit: Option<Exit>,
+}
+
+/// Puts the tests in place, runs them, and reads reward and report. Nothing of an earlier run is there: the place is new.
+async fn tests(
+    attempt: &Attempt,
+    place: &dyn Place,
+    step: &Step,
+    setting: &Setting,
+    log: &str,
+) -> Result<Run, SandboxError> {
+    let context = &attempt.context;
+    let user = step.verifier.user.clone().or_else(|| setting.user.as_ref().map(|_| "0".to_owned()));
+    for folder in &step.tests {
+        let put = PutOptions { exclude: ignored(folder), ..PutOptions::default() };
+        place.put(TESTS, Source::Folder(folder.clone()), put).await?;
+    }
+    let script = step.tests.iter().rev().map(|folder| folder.join("test.sh")).find(|file| file.is_file());
+    let Some(script) = script else {
+        return Ok(Run { tests: None, rewards: Err("the task has no tests/test.sh".into()), exit: None });
+    };
+    let inside = format!("{TESTS}/test.sh");
+    let put = PutOptions { mode: Some(0o755), ..PutOptions::default() };
+    place.put(&inside, Source::File(script.clone()), put).await?;
+    let owner = user.clone().unwrap_or_else(|| "0".into());
+    let folders = ProcessSpec {
+        user: Some("0".into()),
+        cwd: Some("/".into()),
+        ..ProcessSpec::new([
+            "/bin/sh",
+            "-c",
+            "mkdir -p \"$1\" && chown \"$2\" \"$1\" && chmod 755 \"$1\"",
+            "sh",
+            LOGS,
+            &owner,
+        ])
+    };
+    place.exec(ExecSpec::new(folders)).await?;
+    let argv = crate::agents::script_argv(place, &script, &inside).await?;
+    let mut env = setting.env.clone();
+    env.extend(step.verifier.env.clone());
+    let timeout = context.settings.verifier_timeout(step.verifier.timeout);
+    let process = ProcessSpec {
+        env,
+        user,
+        cwd: Some(setting.workdir.clone()),
+        deadline: Some(timeout),
+        grace: Duration::from_secs(1),
+        ..ProcessSpec::new(argv)
+    };
+    let output = OutputSpec { file: Some(context.dir.join(log)), ..OutputSpec::default() };
+    let result =
+        place.exec(ExecSpec { stdout: output.clone(), stderr: output, ..ExecSpec::new(process) }).await?;
+    keep_logs(context.dir.join(if log == "verify.log" { "verifier" } else { "verifier-untouched" }), place)
+        .await?;
+    if result.exit == Exit::TimedOut {
+        let reason = format!("the tests did not end within their {} s", timeout.as_secs());
+        return Ok(Run { tests: None, rewards: Err(reason), exit: Some(result.exit) });
+    }
+    let json = read(place, "reward.json").await?;
+    let text = read(place, "reward.txt").await?;
+    let rewards = match (json, text) {
+        (Err(error), _) | (Ok(None), Err(error)) => Err(error),
+        (Ok(json), text) => {
+            let text = text.unwrap_or_default();
+            read_rewards(json.as_deref(), text.as_deref()).map_err(|error: RewardError| match result.exit {
+                Exit::Code(0) => error.to_string(),
+                other => format!("{error}; test.sh ended with {other:?}"),
+            })
+        }
+    };
+    let mut report = None;
+    for name in ["ctrf.json", "junit.xml", "report.xml"] {
+        if let Ok(Some(bytes)) = read(place, name).await? {
+            report = TestReport::read(&bytes).ok();
+        }
+        if report.is_some() {
+            break;
+        }
+    }
+    Ok(Run { tests: report, rewards, exit: Some(result.exit) })
+}
+
+/// A file of the verifier's folder; one that is too large is a sentence, not a fault.
+async fn read(place: &dyn Place, name: &str) -> Result<Result<Option<Vec<u8>>, String>, SandboxError> {
+    match place.read(&format!("{LOGS}/{name}"), MAX_REPORT).await {
+        Ok(bytes) => Ok(Ok(bytes)),
+        Err(error @ (SandboxError::TooLarge { .. } | SandboxError::Inside { .. })) => {
+            Ok(Err(error.to_string()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Keeps what the tests wrote, within limits. More than that is not kept, and changes no verdict.
+async fn keep_logs(to: std::path::PathBuf, place: &dyn Place) -> Result<(), SandboxError> {
+    if to.exists() {
+        // A repeated verification replaces the logs of the one that broke.
+        std::fs::remove_dir_all(&to)
+            .map_err(|e| SandboxError::host(format!("cannot replace {}", to.display()), e))?;
+    }
+    let options = GetOptions { limit: 256 << 20, max_entries: 10_000, ..GetOptions::default() };
+    match place.get(LOGS, &to, options).await {
+        Ok(()) | Err(SandboxError::TooLarge { .. } | SandboxError::Inside { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Patterns of `tests/.harborignore`.
+fn ignored(folder: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join(".harborignore")).unwrap_or_default();
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
