@@ -9,8 +9,8 @@ use harness_core::manifest::Setting;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::fold::{Subject, summarise_alone};
-use crate::results::{OutcomeName, Results, TrialRow, VariantSummary};
+use crate::results::{OutcomeName, Results, TrialRow};
+use crate::summary::{Subject, VariantSummary, summarise_alone};
 
 /// One thing that is compared: a variant of a run.
 #[derive(Debug, Clone, Copy)]

@@ -3,17 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use harness_core::manifest::{Manifest, SkippedTask};
-use harness_core::{Event, NanoUsd, TrialId, TrialRecord, TryRecord, Variant};
+use harness_core::{Event, NanoUsd, TrialId, TrialRecord, TryRecord};
 
-use crate::frame::{Frame, Slice};
-use crate::measure::Q;
 use crate::read::RunFiles;
-use crate::results::{
-    CostSummary, DiffSummary, DurationSummary, Excluded, OutcomeName, Results, RunInfo, TokenSummary, Totals,
-    TrialRow, TryRow, UnfinishedTrial, Unknown, VariantSummary, VerdictRow,
-};
+use crate::results::{OutcomeName, Results, RunInfo, Totals, TrialRow, TryRow, UnfinishedTrial, VerdictRow};
 use crate::show;
-use crate::stats::{TaskTally, mean_pass_at_k, rate, shown_ks};
+use crate::summary::summaries;
 
 /// Most warnings that are kept; the last one then says how many there were.
 const MAX_WARNINGS: usize = 100;
@@ -216,155 +211,4 @@ fn totals(
 
 fn sum_known(amounts: impl Iterator<Item = Option<NanoUsd>>) -> Option<NanoUsd> {
     amounts.flatten().fold(None, |sum, amount| Some(sum.unwrap_or_default() + amount))
-}
-
-/// One summary for each variant of the manifest, and for any that only the trials name.
-fn summaries(
-    variants: &[Variant],
-    trials: &[TrialRow],
-    unfinished: &[UnfinishedTrial],
-) -> Vec<VariantSummary> {
-    let mut subjects: Vec<Subject> = variants
-        .iter()
-        .map(|variant| Subject {
-            name: variant.name.to_string(),
-            agent: variant.agent.clone(),
-            model: variant.model.clone(),
-            settings: variant.settings.clone(),
-        })
-        .collect();
-    let mut index: HashMap<String, u32> = HashMap::new();
-    for (at, subject) in (0..).zip(&subjects) {
-        index.entry(subject.name.clone()).or_insert(at);
-    }
-    for trial in trials {
-        if !index.contains_key(&trial.variant) {
-            index.insert(trial.variant.clone(), u32::try_from(subjects.len()).unwrap_or(u32::MAX));
-            subjects.push(Subject {
-                name: trial.variant.clone(),
-                agent: trial.agent.clone(),
-                model: trial.model.clone(),
-                settings: BTreeMap::new(),
-            });
-        }
-    }
-    let all: Vec<&TrialRow> = trials.iter().collect();
-    let frame = Frame::of(&all, |trial| index[&trial.variant]);
-    let mut by_group: Vec<Vec<&TrialRow>> = vec![Vec::new(); subjects.len()];
-    for trial in trials {
-        by_group[index[&trial.variant] as usize].push(trial);
-    }
-    let mut summaries = Vec::new();
-    for ((group, subject), trials) in (0..).zip(subjects).zip(by_group) {
-        let left = unfinished.iter().filter(|trial| trial.variant == subject.name).count();
-        let mut summary = summarise(subject, &trials, &frame.group(group));
-        summary.unfinished = left;
-        summaries.push(summary);
-    }
-    summaries
-}
-
-/// What is summarised: a variant, wherever its trials come from.
-pub(crate) struct Subject {
-    pub(crate) name: String,
-    pub(crate) agent: String,
-    pub(crate) model: Option<String>,
-    pub(crate) settings: BTreeMap<String, serde_json::Value>,
-}
-
-/// The numbers of some trials of one variant, for comparisons that leave tasks out.
-pub(crate) fn summarise_alone(subject: Subject, trials: &[&TrialRow]) -> VariantSummary {
-    let frame = Frame::of(trials, |_| 0);
-    summarise(subject, trials, &frame.group(0))
-}
-
-fn summarise(subject: Subject, trials: &[&TrialRow], all: &Slice) -> VariantSummary {
-    let counted = all.counted();
-    let blamed = |blame| trials.iter().filter(|trial| trial.verdict.blame == Some(blame)).count();
-    let tallies = tallies(trials);
-    let most = tallies.iter().map(|tally| tally.attempts).max().unwrap_or(0);
-    let passes: Vec<(u32, (f64, u32))> =
-        shown_ks(most).into_iter().filter_map(|k| Some((k, mean_pass_at_k(&tallies, k)?))).collect();
-    let (diff, total_tokens) = (counted.measure(Q::DiffFiles), counted.measure(Q::TotalTokens));
-    let (score, simplicity) = (counted.measure(Q::Score), counted.measure(Q::Simplicity));
-    VariantSummary {
-        name: subject.name,
-        agent: subject.agent,
-        model: subject.model,
-        settings: subject.settings,
-        n: counted.len(),
-        resolved: counted.ended(OutcomeName::Resolved),
-        unresolved: counted.ended(OutcomeName::Unresolved),
-        stopped_by_agent: counted.ended(OutcomeName::Stopped),
-        excluded: Excluded {
-            harness: blamed(harness_core::Blame::Harness),
-            task: blamed(harness_core::Blame::Task),
-        },
-        finished: all.len(),
-        unfinished: 0,
-        resolved_rate: rate(&tallies),
-        pass_at_k: passes.iter().map(|(k, (value, _))| (*k, *value)).collect(),
-        pass_at_k_tasks: passes.iter().map(|(k, (_, tasks))| (*k, *tasks)).collect(),
-        cost_usd: cost(all, &counted),
-        unknown: Unknown {
-            cost_usd: counted.measure(Q::Cost).unknown,
-            tokens: total_tokens.unknown,
-            diff: diff.unknown,
-            simplicity: simplicity.unknown,
-            tests: counted.measure(Q::TestsPassed).unknown,
-            score: score.unknown,
-        },
-        tokens: TokenSummary {
-            requests: counted.measure(Q::Requests),
-            uncached_input: counted.measure(Q::UncachedInput),
-            cache_read: counted.measure(Q::CacheRead),
-            cache_write: counted.measure(Q::CacheWrite),
-            cache_write_1h: counted.measure(Q::CacheWrite1h),
-            output: counted.measure(Q::Output),
-            reasoning: counted.measure(Q::Reasoning),
-            total: total_tokens,
-        },
-        diff: DiffSummary {
-            files: diff,
-            hunks: counted.measure(Q::DiffHunks),
-            added: counted.measure(Q::DiffAdded),
-            removed: counted.measure(Q::DiffRemoved),
-        },
-        score,
-        simplicity,
-        duration_ms: DurationSummary {
-            prepare: counted.measure(Q::Prepare),
-            solve: counted.measure(Q::Solve),
-            capture: counted.measure(Q::Capture),
-            verify: counted.measure(Q::Verify),
-            teardown: counted.measure(Q::Teardown),
-            total: counted.measure(Q::TotalTime),
-        },
-        cpu_ms: counted.measure(Q::Cpu),
-        peak_memory_bytes: counted.measure(Q::PeakMemory),
-    }
-}
-
-fn cost(all: &Slice, counted: &Slice) -> CostSummary {
-    const NANO: f64 = 1e9;
-    let (spent, known) = (all.measure(Q::Cost), counted.known(Q::Cost));
-    let (paid, solved) = (known.measure(Q::Cost), known.ended(OutcomeName::Resolved));
-    CostSummary {
-        total: spent.sum.map(|sum| sum / NANO),
-        per_trial: paid.mean.map(|mean| mean / NANO),
-        per_resolved: paid.sum.filter(|_| solved > 0).map(|sum| sum / NANO / solved as f64),
-        known: spent.known,
-        unknown: spent.unknown,
-    }
-}
-
-/// Attempts that count, by task.
-fn tallies(trials: &[&TrialRow]) -> Vec<TaskTally> {
-    let mut tallies: BTreeMap<&str, TaskTally> = BTreeMap::new();
-    for trial in trials.iter().filter(|trial| trial.verdict.counts()) {
-        let tally = tallies.entry(&trial.task).or_default();
-        tally.attempts += 1;
-        tally.resolved += u32::from(trial.verdict.outcome == OutcomeName::Resolved);
-    }
-    tallies.into_values().collect()
 }

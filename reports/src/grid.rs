@@ -72,7 +72,7 @@ impl Cell {
 /// One column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    title: &'static str,
+    title: String,
     align: Align,
     /// 0 is never left out; the highest goes first.
     rank: u8,
@@ -81,23 +81,33 @@ pub struct Column {
 
 impl Column {
     /// Names: left, cut in the middle, never left out.
-    pub fn name(title: &'static str) -> Column {
-        Column { title, align: Align::Left, rank: 0, flex: Some((8, Cut::Middle)) }
+    pub fn name(title: &str) -> Column {
+        Column { title: clean(title).into_owned(), align: Align::Left, rank: 0, flex: Some((8, Cut::Middle)) }
+    }
+
+    /// Numbers below somebody's name: right, the name cut in the middle, never left out.
+    pub fn side(title: &str) -> Column {
+        Column {
+            title: clean(title).into_owned(),
+            align: Align::Right,
+            rank: 0,
+            flex: Some((5, Cut::Middle)),
+        }
     }
 
     /// Short words: left.
-    pub fn word(title: &'static str, rank: u8) -> Column {
-        Column { title, align: Align::Left, rank, flex: None }
+    pub fn word(title: &str, rank: u8) -> Column {
+        Column { title: clean(title).into_owned(), align: Align::Left, rank, flex: None }
     }
 
     /// Numbers: right.
-    pub fn number(title: &'static str, rank: u8) -> Column {
-        Column { title, align: Align::Right, rank, flex: None }
+    pub fn number(title: &str, rank: u8) -> Column {
+        Column { title: clean(title).into_owned(), align: Align::Right, rank, flex: None }
     }
 
     /// Sentences: left, cut at the end.
-    pub fn prose(title: &'static str, rank: u8) -> Column {
-        Column { title, align: Align::Left, rank, flex: Some((20, Cut::End)) }
+    pub fn prose(title: &str, rank: u8) -> Column {
+        Column { title: clean(title).into_owned(), align: Align::Left, rank, flex: Some((20, Cut::End)) }
     }
 }
 
@@ -140,14 +150,14 @@ impl Grid {
             }
             parts.join(&" ".repeat(GAP)).trim_end().to_owned()
         };
-        let titles = shown.iter().map(|at| (self.columns[*at].title, Paint::Strong)).collect();
+        let titles = shown.iter().map(|at| (self.columns[*at].title.as_str(), Paint::Strong)).collect();
         let mut lines = vec![line(titles)];
         for row in &self.rows {
             lines.push(line(shown.iter().map(|at| (row[*at].text.as_str(), row[*at].paint)).collect()));
         }
         let left_out: Vec<&str> = (0..self.columns.len())
             .filter(|at| !shown.contains(at))
-            .map(|at| self.columns[at].title)
+            .map(|at| self.columns[at].title.as_str())
             .collect();
         if !left_out.is_empty() {
             let note = format!("(too narrow for: {})", left_out.join(", "));
@@ -159,7 +169,7 @@ impl Grid {
     /// A pipe table with every column.
     pub fn markdown(&self) -> Vec<String> {
         let row = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
-        let mut lines = vec![row(self.columns.iter().map(|column| escape_markdown(column.title)).collect())];
+        let mut lines = vec![row(self.columns.iter().map(|column| escape_markdown(&column.title)).collect())];
         let rule = |column: &Column| if column.align == Align::Right { "---:" } else { "---" }.to_owned();
         lines.push(row(self.columns.iter().map(rule).collect()));
         lines.extend(
@@ -170,7 +180,7 @@ impl Grid {
 
     fn natural(&self, at: usize) -> usize {
         let cells = self.rows.iter().map(|row| width(&row[at].text));
-        cells.chain([width(self.columns[at].title)]).max().unwrap_or(0)
+        cells.chain([width(&self.columns[at].title)]).max().unwrap_or(0)
     }
 
     /// Which columns are shown, and how wide each is.

@@ -7,6 +7,8 @@
 //! ```
 //! `Results` is the interface that DESIGN.md calls "Result fields"; everything that is shown is made from it alone.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may unwrap"))]
+
 pub mod compare;
 pub mod derive;
 pub mod fold;
@@ -19,6 +21,7 @@ pub mod results;
 pub mod show;
 pub mod stats;
 pub mod story;
+pub mod summary;
 pub mod text;
 
 pub use compare::{CompareError, Comparison, Side, compare};

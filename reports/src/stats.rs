@@ -101,7 +101,7 @@ pub fn mean_pass_at_k(tallies: &[TaskTally], k: u32) -> Option<(f64, u32)> {
 
 /// The `k` worth showing for up to `attempts`: all to five, then powers of two and multiples of five below a hundred.
 pub fn shown_ks(attempts: u32) -> Vec<u32> {
-    let worth = |k: &u32| *k <= 5 || k.is_power_of_two() || (*k <= 100 && k % 5 == 0);
+    let worth = |k: &u32| *k <= 5 || k.is_power_of_two() || (*k <= 100 && k.is_multiple_of(5));
     (1..=attempts.min(1024)).filter(worth).collect()
 }
 

@@ -493,7 +493,52 @@ proptest! {
         prop_assert!(!markdown.chars().any(|c| c.is_control() && c != '\n') && !markdown.contains('<'));
         let bytes = format("csv").unwrap().report(std::slice::from_ref(&results), &look).unwrap();
         prop_assert_eq!(csv::Reader::from_reader(&bytes[..]).records().map(Result::unwrap).count(), 9);
+        prop_assert!(!String::from_utf8_lossy(&bytes).contains(|c: char| c.is_control() && c != '\n'));
         let bytes = format("json").unwrap().report(std::slice::from_ref(&results), &look).unwrap();
+        prop_assert!(!String::from_utf8_lossy(&bytes).contains(|c: char| c.is_control() && c != '\n'));
         prop_assert_eq!(serde_json::from_slice::<Results>(&bytes).unwrap(), results);
     }
+}
+
+#[test]
+fn polars_is_known_to_one_module_alone() {
+    fn look(folder: &std::path::Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.path().is_dir() {
+                look(&entry.path(), found);
+            } else if fs::read_to_string(entry.path()).unwrap().contains("polars::") {
+                found.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+    }
+    let mut found = Vec::new();
+    look(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut found);
+    assert_eq!(found, ["frame.rs"]);
+}
+
+#[test]
+fn many_sides_stand_below_each_other() {
+    let runs: Vec<Results> = (1..=6).map(|n| sample(&format!("run-{n}")).results()).collect();
+    let sides: Vec<Side<'_>> = runs.iter().map(|run| Side::of(run, Some("core")).unwrap()[0]).collect();
+    let found = compare(sides[0], &sides[1..]).unwrap();
+    let text =
+        format("terminal").unwrap().comparison(&found, &Look { width: 100, ..Look::default() }).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("\nrun-6:core  "), "{text}");
+    assert!(text.contains("nothing on record"), "{text}");
+    assert!(text.contains("4 tasks are solved equally often"), "{text}");
+}
+
+#[test]
+fn story_reads_only_the_end_of_a_huge_log() {
+    let results = sample("run-1").results();
+    let folder = tempfile::tempdir().unwrap();
+    let id = id("fix-off-by-one", "core", 1);
+    let trial = folder.path().join("trials").join(id.path());
+    fs::create_dir_all(&trial).unwrap();
+    fs::File::create(trial.join("agent.log")).unwrap().set_len(1 << 40).unwrap();
+    fs::write(trial.join("verify.log"), b"\xff\xfe\x00binary\n".repeat(1000)).unwrap();
+    let told = reports::story(folder.path(), &results, &id).unwrap();
+    assert!(told.logs.iter().all(|log| log.cut && log.lines.len() <= 30), "{:?}", told.logs.len());
+    assert!(told.text(&Look::default()).len() < 100_000);
 }

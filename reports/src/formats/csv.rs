@@ -1,10 +1,12 @@
 //! `trials.csv`: one row a trial, flat columns, an empty field for what is unknown.
 //!
 //! Spreadsheets run text that begins with `=`, `+`, `-`, `@`, a tab or a carriage return: such text gets a `'` in front.
-//! Numbers are numbers and stay as they are.
+//! Numbers are numbers and stay as they are. Control characters are made visible, since people look at CSV in terminals too;
+//! JSON has every text as it was.
 
 use super::{FormatError, Look, ReportFormat};
 use crate::results::{Results, TrialRow};
+use crate::text::clean;
 
 /// CSV.
 pub struct Csv;
@@ -98,7 +100,8 @@ const COLUMNS: &[(&str, Field)] = &[
 ];
 
 fn text(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    format!("{guard}{}", clean(text))
 }
 
 fn number(value: Option<impl ToString>) -> String {
@@ -106,7 +109,8 @@ fn number(value: Option<impl ToString>) -> String {
 }
 
 fn json(value: Option<&impl serde::Serialize>) -> String {
-    value.and_then(|value| serde_json::to_string(value).ok()).unwrap_or_default()
+    let text = value.and_then(|value| serde_json::to_string(value).ok()).unwrap_or_default();
+    clean(&text).into_owned()
 }
 
 /// A value whose JSON is one word.

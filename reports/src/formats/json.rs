@@ -31,8 +31,22 @@ impl ReportFormat for Json {
 }
 
 fn write(value: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, FormatError> {
-    let mut bytes = serde_json::to_vec_pretty(value)
+    let text = serde_json::to_string_pretty(value)
         .map_err(|error| FormatError::Write { format: "json", message: error.to_string() })?;
+    // JSON lets through some characters that a terminal obeys. They stand in strings only, so escaping them anywhere is
+    // escaping them there, and every reader gets them back.
+    let obeyed =
+        |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut bytes = Vec::with_capacity(text.len() + 1);
+    for part in text.split_inclusive(obeyed) {
+        match part.char_indices().next_back().filter(|(_, c)| obeyed(*c)) {
+            Some((at, c)) => {
+                bytes.extend_from_slice(&part.as_bytes()[..at]);
+                bytes.extend_from_slice(format!("\\u{:04x}", c as u32).as_bytes());
+            }
+            None => bytes.extend_from_slice(part.as_bytes()),
+        }
+    }
     bytes.push(b'\n');
     Ok(bytes)
 }
