@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use harness_core::manifest::{Manifest, SkippedTask};
-use harness_core::{Event, NanoUsd, TrialId, TrialRecord, TryRecord};
+use harness_core::{Event, NanoUsd, TrialId, TrialRecord, TryRecord, Usage};
 
 use crate::read::RunFiles;
 use crate::results::{OutcomeName, Results, RunInfo, Totals, TrialRow, TryRow, UnfinishedTrial, VerdictRow};
@@ -128,7 +128,7 @@ fn row(record: &TrialRecord) -> TrialRow {
         rewards: record.rewards.clone(),
         steps: record.steps.clone(),
         tests: record.tests,
-        usage: record.usage,
+        usage: with_total(record.usage),
         cost: record.cost,
         diff: record.diff,
         duration_ms: record.durations,
@@ -147,10 +147,15 @@ fn try_row(record: &TryRecord) -> TryRow {
         number: record.number,
         verdict: VerdictRow::from(&record.outcome),
         agent_exit: record.agent_exit,
-        usage: record.usage,
+        usage: with_total(record.usage),
         cost: record.cost,
         duration_ms: record.durations,
     }
+}
+
+/// With the total that its buckets give, where nobody reported one.
+fn with_total(usage: Usage) -> Usage {
+    Usage { total_tokens: usage.total(), ..usage }
 }
 
 fn run_info(manifest: &Manifest, seen: Seen<'_>, totals: Totals) -> RunInfo {

@@ -98,6 +98,7 @@ fn json_has_the_fields_of_the_interface_and_reads_back() {
     assert_eq!(trial["usage"]["source"], "gateway");
     assert_eq!(trial["cost_usd"], 0.012_345_678);
     assert_eq!(trial["usage"]["reasoning_tokens"], Value::Null);
+    assert_eq!(trial["usage"]["total_tokens"], 34_100);
     let stopped = &json["trials"][6];
     assert_eq!(
         (&stopped["outcome"], &stopped["blame"], &stopped["phase"]),
