@@ -36,14 +36,10 @@ pub(super) fn any(path: &Path) -> bool {
 pub(super) fn discover(path: &Path) -> Result<Found, LoadError> {
     let unreadable = |source| LoadError::Unreadable { path: path.display().to_string(), source };
     let real = fs::canonicalize(path).map_err(unreadable)?;
-    let name =
-        real.file_name().map_or_else(|| "tasks".to_owned(), |name| name.to_string_lossy().into_owned());
-    let mut found = Found { name, folders: Vec::new(), warnings: Vec::new() };
+    let mut found = Found { name: dataset_name(&real), folders: Vec::new(), warnings: Vec::new() };
     if has(&real, "task.toml") {
         // One task alone belongs to the dataset that its folder lies in.
-        if let Some(parent) = real.parent().and_then(Path::file_name) {
-            found.name = parent.to_string_lossy().into_owned();
-        }
+        found.name = dataset_name(real.parent().unwrap_or(&real));
         // The real folder, so that `.` has a name too; a link that the user typed is the user's.
         let folder = if path.file_name().is_some() && !path.is_symlink() { path.to_owned() } else { real };
         found.folders.push(Candidate { folder, problem: None });
@@ -60,6 +56,12 @@ pub(super) fn discover(path: &Path) -> Result<Found, LoadError> {
     }
     found.folders.sort_by(|a, b| a.folder.cmp(&b.folder));
     Ok(found)
+}
+
+/// A folder's name; the next one up where it is merely called "tasks".
+fn dataset_name(folder: &Path) -> String {
+    let names = folder.iter().rev().filter_map(|name| name.to_str());
+    names.filter(|name| *name != "/").find(|name| *name != "tasks").unwrap_or("tasks").to_owned()
 }
 
 fn scan(folder: &Path, depth: usize, budget: &mut usize, found: &mut Found) -> std::io::Result<()> {
