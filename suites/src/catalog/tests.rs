@@ -43,9 +43,20 @@ fn catalog_suites_read_without_a_complaint_and_as_they_lie_in_the_source() {
         }
         let cache = tempfile::tempdir().unwrap();
         let folder = bundled.unpack(cache.path()).unwrap().with_extension("").join("tasks");
-        let packed = datasets::load(&folder, &Default::default()).unwrap();
+        let packed =
+            datasets::load(&folder, &Default::default()).expect("built anew since the tasks were added");
         assert_eq!((packed.invalid, packed.warnings), (vec![], vec![]), "{}", bundled.name);
+        let source = datasets::load(&source, &Default::default()).unwrap();
+        let ids =
+            |tasks: &[harness_core::Task]| tasks.iter().map(|task| task.id.to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            ids(&packed.tasks),
+            ids(&source.tasks),
+            "touch suites/build.rs if the tasks are older than the build"
+        );
         for task in &packed.tasks {
+            let checks = datasets::checks::read_checks(&task.origin).unwrap();
+            assert!(checks.wrong.len() >= 3 && !checks.right.is_empty(), "{}", task.id);
             assert_eq!(task.dataset, bundled.name);
             assert!(task.environment.host_root && !task.hints.fail_to_pass.is_empty(), "{}", task.id);
         }

@@ -22,6 +22,7 @@ mod token;
 
 use datasets::InvalidTask;
 use harness_core::Task;
+use harness_core::task::Traits;
 
 /// A filter, ready to ask.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,14 +65,13 @@ impl Filter {
 
     /// Whether a task is picked.
     pub fn picks(&self, task: &Task) -> bool {
-        // Everything is known of a task that could be read.
-        self.0.ask(&Facts::of(task)) == Some(true)
+        let facts = Facts { name: task.id.as_str(), dataset: &task.dataset, traits: Some(&task.traits) };
+        self.0.ask(&facts) == Some(true)
     }
 
-    /// Whether a task that could not be read is perhaps picked: only what its name and dataset decide counts.
+    /// Whether a task that could not be read is perhaps picked: what is known of it decides, and the rest may be.
     pub fn may_pick(&self, task: &InvalidTask) -> bool {
-        let facts =
-            Facts { name: Some(&task.id), dataset: Some(&task.dataset), known: false, ..Facts::default() };
+        let facts = Facts { name: &task.id, dataset: &task.dataset, traits: task.traits.as_ref() };
         self.0.ask(&facts) != Some(false)
     }
 }
@@ -111,45 +111,25 @@ enum Expr {
 }
 
 /// What is known of one task.
-#[derive(Default)]
 struct Facts<'a> {
-    name: Option<&'a str>,
-    dataset: Option<&'a str>,
-    traits: Option<&'a harness_core::task::Traits>,
-    /// Whether an absent value means that the task has none, rather than that nobody knows.
-    known: bool,
+    name: &'a str,
+    dataset: &'a str,
+    /// `None` when nobody knows.
+    traits: Option<&'a Traits>,
 }
 
 impl<'a> Facts<'a> {
-    fn of(task: &'a Task) -> Facts<'a> {
-        Facts {
-            name: Some(task.id.as_str()),
-            dataset: Some(&task.dataset),
-            traits: Some(&task.traits),
-            known: true,
-        }
-    }
-
-    fn values(&self, field: Field) -> Vec<&'a str> {
-        let Some(traits) = self.traits else {
-            return match field {
-                Field::Name => self.name.into_iter().collect(),
-                Field::Dataset => self.dataset.into_iter().collect(),
-                _ => Vec::new(),
-            };
-        };
-        match field {
-            Field::Name => self.name.into_iter().collect(),
-            Field::Dataset => self.dataset.into_iter().collect(),
-            Field::Tag => traits.tags.iter().map(String::as_str).collect(),
-            Field::Difficulty => traits.difficulty.as_deref().into_iter().collect(),
-            Field::Category => traits.category.as_deref().into_iter().collect(),
-            Field::Language => traits.language.as_deref().into_iter().collect(),
-        }
-    }
-
-    fn knows(&self, field: Field) -> bool {
-        self.known || matches!(field, Field::Name | Field::Dataset)
+    /// The values that a field has, none or many; `None` when nobody knows.
+    fn values(&self, field: Field) -> Option<Vec<&'a str>> {
+        let one = |value: &'a Option<String>| value.as_deref().into_iter().collect();
+        Some(match field {
+            Field::Name => vec![self.name],
+            Field::Dataset => vec![self.dataset],
+            Field::Tag => self.traits?.tags.iter().map(String::as_str).collect(),
+            Field::Difficulty => one(&self.traits?.difficulty),
+            Field::Category => one(&self.traits?.category),
+            Field::Language => one(&self.traits?.language),
+        })
     }
 }
 
@@ -189,7 +169,7 @@ fn decide(parts: &[Expr], facts: &Facts<'_>, decisive: bool) -> Option<bool> {
 
 fn compare(field: Field, facts: &Facts<'_>, test: impl Fn(&str, bool) -> bool) -> Option<bool> {
     let fold = field != Field::Name;
-    facts.knows(field).then(|| facts.values(field).into_iter().any(|value| test(value, fold)))
+    Some(facts.values(field)?.into_iter().any(|value| test(value, fold)))
 }
 
 #[cfg(test)]

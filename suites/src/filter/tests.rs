@@ -13,10 +13,10 @@ const TASKS: &[(&str, &[&str], &str, &str)] = &[
     ("Other", &[], "", ""),
 ];
 
-fn facts(at: usize) -> (String, harness_core::task::Traits) {
+fn facts(at: usize) -> (String, Traits) {
     let (name, tags, difficulty, language) = TASKS[at];
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    let traits = harness_core::task::Traits {
+    let traits = Traits {
         difficulty: text(difficulty),
         category: None,
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
@@ -29,7 +29,7 @@ fn picked(filter: &str) -> Vec<String> {
     let filter = Filter::parse(filter).unwrap();
     let ask = |at: &usize| {
         let (name, traits) = facts(*at);
-        let facts = Facts { name: Some(&name), dataset: Some("mine"), traits: Some(&traits), known: true };
+        let facts = Facts { name: &name, dataset: "mine", traits: Some(&traits) };
         filter.0.ask(&facts).unwrap()
     };
     (0..TASKS.len()).filter(ask).map(|at| TASKS[at].0.to_owned()).collect()
@@ -103,8 +103,13 @@ fn filter_bounds_depth_and_length() {
 
 #[test]
 fn filter_keeps_a_broken_task_unless_its_name_decides() {
-    let broken =
-        InvalidTask { id: "fix-git".into(), origin: "x".into(), dataset: "mine".into(), problems: vec![] };
+    let broken = InvalidTask {
+        id: "fix-git".into(),
+        origin: "x".into(),
+        dataset: "mine".into(),
+        traits: None,
+        problems: vec![],
+    };
     for (filter, kept) in [
         ("fix-git", true),
         ("name:other", false),
@@ -115,6 +120,13 @@ fn filter_keeps_a_broken_task_unless_its_name_decides() {
         ("dataset:theirs", false),
     ] {
         assert_eq!(Filter::parse(filter).unwrap().may_pick(&broken), kept, "{filter}");
+    }
+    // So much could be read of it, and something else was wrong.
+    let traits = Some(Traits { tags: vec!["git".into()], ..Traits::default() });
+    let known = InvalidTask { traits, ..broken };
+    for (filter, kept) in [("tag:git", true), ("tag:logs", false), ("!tag:git", false), ("lang:rust", false)]
+    {
+        assert_eq!(Filter::parse(filter).unwrap().may_pick(&known), kept, "{filter}");
     }
 }
 

@@ -45,6 +45,10 @@ pub(super) fn discover(path: &Path) -> Result<Found, LoadError> {
         found.folders.push(Candidate { folder, problem: None });
         return Ok(found);
     }
+    if has(&real, "instruction.md") {
+        found.folders.push(without_toml(path.to_owned()));
+        return Ok(found);
+    }
     let mut budget = MAX_FOLDERS;
     scan(path, 0, &mut budget, &mut found).map_err(unreadable)?;
     if found.folders.is_empty() && looks_like_task(&real) {
@@ -90,15 +94,21 @@ fn scan(folder: &Path, depth: usize, budget: &mut usize, found: &mut Found) -> s
         })?;
         if has(&path, "task.toml") {
             found.folders.push(Candidate { folder: path, problem: None });
-        } else if looks_like_task(&path) {
+            continue;
+        }
+        if has(&path, "instruction.md") {
             found.folders.push(without_toml(path));
-        } else if depth < MAX_GROUPS
+            continue;
+        }
+        // A folder of a project may be called like one of a task and hold tasks further down: that decides.
+        let before = found.folders.len();
+        if depth < MAX_GROUPS
             && let Err(error) = scan(&path, depth + 1, budget, found)
         {
-            found.folders.push(Candidate {
-                problem: Some(Problem::new(&path, format!("cannot be read: {error}"))),
-                folder: path,
-            });
+            let problem = Some(Problem::new(&path, format!("cannot be read: {error}")));
+            found.folders.push(Candidate { folder: path, problem });
+        } else if found.folders.len() == before && looks_like_task(&path) {
+            found.folders.push(without_toml(path));
         }
     }
     Ok(())
@@ -121,7 +131,7 @@ fn without_toml(folder: PathBuf) -> Candidate {
 
 /// Whether a folder without task.toml was meant to be a task.
 fn looks_like_task(folder: &Path) -> bool {
-    ["instruction.md", "task.yaml", "environment", "tests/test.sh", "solution/solve.sh", "steps"]
+    ["instruction.md", "task.yaml", "environment/Dockerfile", "tests/test.sh", "solution/solve.sh"]
         .iter()
         .any(|name| has(folder, name))
 }
