@@ -8,6 +8,7 @@ pub mod backend;
 mod collect;
 pub mod error;
 pub mod exec;
+pub mod memory;
 pub mod place;
 
 pub use backend::{
@@ -22,4 +23,4 @@ pub use exec::{
 pub use place::{GetOptions, Place, PutOptions, Source};
 
 /// All backends, in the order in which `doctor` shows them.
-pub const BACKENDS: &[&dyn BackendKind] = &[];
+pub const BACKENDS: &[&dyn BackendKind] = &[&memory::Memory];
