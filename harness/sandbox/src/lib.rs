@@ -4,11 +4,15 @@
 //! beside this one and one line in [`BACKENDS`]; all of them pass the suite in [`conformance`].
 //! This crate never prints and never decides what a result means.
 
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+compile_error!("harness runs on Linux, on x86_64 and aarch64: its sandboxes are made of Linux namespaces");
+
 pub mod backend;
 mod collect;
 pub mod error;
 pub mod exec;
 pub mod memory;
+mod native;
 pub mod place;
 
 pub use backend::{
@@ -23,4 +27,4 @@ pub use exec::{
 pub use place::{GetOptions, Place, PutOptions, Source};
 
 /// All backends, in the order in which `doctor` shows them.
-pub const BACKENDS: &[&dyn BackendKind] = &[&memory::Memory];
+pub const BACKENDS: &[&dyn BackendKind] = &[&native::NativeKind, &memory::Memory];

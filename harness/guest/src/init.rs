@@ -1,0 +1,404 @@
+//! PID 1: one thread, one loop. It reaps, starts commands, keeps deadlines, ends trees, and ends itself and with it the whole
+//! sandbox when its host is gone. Nothing in it waits for what runs in the sandbox.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use harness_guest::message::{Ended, Failure, Reply, Request};
+use harness_guest::recipe::Recipe;
+use harness_guest::socket::{self, Frame};
+use harness_guest::sys;
+
+use crate::exec::{self, Surroundings};
+use crate::kill::{self, Reaped, Tree};
+use crate::setup::exit;
+
+/// Between two looks at a tree that is being ended.
+const SWEEP_MS: u64 = 5;
+/// Longest report of a command that could not be started.
+const REPORT_LIMIT: u64 = 4096;
+
+/// Serves the control socket until the host closes it, which ends everything in the sandbox.
+pub(crate) fn run(recipe: &Recipe, control: OwnedFd) -> ! {
+    match Init::new(recipe, control).and_then(|mut init| init.serve()) {
+        Ok(()) => exit(0),
+        Err(_) => exit(1),
+    }
+}
+
+struct Init<'a> {
+    recipe: &'a Recipe,
+    control: OwnedFd,
+    signals: OwnedFd,
+    null: OwnedFd,
+    terminals: OwnedFd,
+    /// Frames that the host's socket had no room for, with how much of the first is gone.
+    outbox: VecDeque<(Vec<u8>, usize, Vec<OwnedFd>)>,
+    commands: HashMap<u32, Command>,
+    views: HashMap<u32, OwnedFd>,
+    /// Calls that wait until nothing but us is left.
+    emptying: Vec<u32>,
+}
+
+struct Command {
+    tree: Tree,
+    /// Until it is known whether it could be started.
+    report: Option<OwnedFd>,
+    master: Option<OwnedFd>,
+    state: State,
+    deadline: Option<u64>,
+    grace_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    /// The deadline passed; KILL follows at this time.
+    Ending(u64),
+    /// The deadline and the grace passed.
+    TimedOut,
+    /// The host wants it gone. Its own exit was told already when `told`; what it started is still being ended.
+    Killed {
+        told: bool,
+    },
+}
+
+impl<'a> Init<'a> {
+    fn new(recipe: &'a Recipe, control: OwnedFd) -> io::Result<Init<'a>> {
+        let null = sys::open(c"/dev/null", libc::O_RDWR)?;
+        // SAFETY: nothing owns 0, 1, 2 here; from now on they are harmless, and no descriptor that comes in gets their number.
+        unsafe {
+            for number in 0..3 {
+                if null.as_raw_fd() != number && control.as_raw_fd() != number {
+                    sys::check(libc::dup2(null.as_raw_fd(), number))?;
+                }
+            }
+        }
+        let null = above_streams(null)?;
+        let control = above_streams(control)?;
+        let terminals = above_streams(sys::open(c"/dev/pts", libc::O_PATH | libc::O_DIRECTORY)?)?;
+        let signals = above_streams(child_signals()?)?;
+        let mut kept = [null.as_raw_fd(), control.as_raw_fd(), terminals.as_raw_fd(), signals.as_raw_fd()];
+        kept.sort_unstable();
+        let mut next = 3;
+        for fd in kept {
+            sys::close_range(next, fd - 1);
+            next = fd + 1;
+        }
+        sys::close_range(next, i32::MAX);
+        Ok(Init {
+            recipe,
+            control,
+            signals,
+            null,
+            terminals,
+            outbox: VecDeque::new(),
+            commands: HashMap::new(),
+            views: HashMap::new(),
+            emptying: Vec::new(),
+        })
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
+        self.reply(&Reply::Ready, Vec::new())?;
+        loop {
+            let reporting: Vec<(u32, i32)> = self
+                .commands
+                .iter()
+                .filter_map(|(call, command)| Some((*call, command.report.as_ref()?.as_raw_fd())))
+                .collect();
+            let room = if self.outbox.is_empty() { 0 } else { libc::POLLOUT };
+            let mut polled = vec![
+                libc::pollfd { fd: self.control.as_raw_fd(), events: libc::POLLIN | room, revents: 0 },
+                libc::pollfd { fd: self.signals.as_raw_fd(), events: libc::POLLIN, revents: 0 },
+            ];
+            polled.extend(reporting.iter().map(|(_, fd)| libc::pollfd {
+                fd: *fd,
+                events: libc::POLLIN,
+                revents: 0,
+            }));
+            // SAFETY: the array and its length go together.
+            let ready =
+                unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, self.timeout_ms()) };
+            if ready < 0 {
+                let error = io::Error::last_os_error();
+                if error.kind() == io::ErrorKind::Interrupted {
+                    continue;
+                }
+                return Err(error);
+            }
+            // In this order: what could be started is told before what ended.
+            for ((call, _), slot) in reporting.iter().zip(&polled[2..]) {
+                if slot.revents != 0 {
+                    self.take_report(*call)?;
+                }
+            }
+            if polled[1].revents != 0 {
+                self.drain_signals();
+                self.reap()?;
+            }
+            if polled[0].revents & libc::POLLOUT != 0 {
+                self.flush()?;
+            }
+            if polled[0].revents & (libc::POLLIN | libc::POLLHUP | libc::POLLERR) != 0 {
+                match socket::receive(self.control.as_fd())? {
+                    Some(frame) => self.handle(frame)?,
+                    None => return Ok(()),
+                }
+            }
+            self.keep_deadlines()?;
+        }
+    }
+
+    fn handle(&mut self, frame: Frame) -> io::Result<()> {
+        let request = Request::decode(&frame.body)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        match request {
+            Request::Exec { call, exec } => {
+                let view = match exec.view {
+                    0 => None,
+                    number => match self.views.get(&number) {
+                        Some(view) => Some(view),
+                        None => return self.fail(call, Failure::Host, "there is no such view".to_owned()),
+                    },
+                };
+                let around =
+                    Surroundings { recipe: self.recipe, null: &self.null, terminals: &self.terminals, view };
+                match exec::start(call, &exec, frame.fds, &around) {
+                    Ok(started) => {
+                        let command = Command {
+                            tree: Tree { pid: started.pid, call },
+                            report: Some(started.report),
+                            master: started.master,
+                            state: State::Running,
+                            deadline: exec.deadline_ms.map(|ms| sys::now_ms().saturating_add(ms)),
+                            grace_ms: exec.grace_ms,
+                        };
+                        self.commands.insert(call, command);
+                        Ok(())
+                    }
+                    Err(error) => {
+                        self.fail(call, Failure::Host, format!("start a process in the sandbox: {error}"))
+                    }
+                }
+            }
+            Request::Kill { call } => {
+                if let Some(command) = self.commands.get_mut(&call) {
+                    command.state = State::Killed { told: false };
+                    kill::signal_tree(command.tree, libc::SIGKILL);
+                }
+                Ok(())
+            }
+            Request::Resize { call, columns, rows } => {
+                if let Some(master) = self.commands.get(&call).and_then(|command| command.master.as_ref()) {
+                    exec::resize(master, (columns, rows));
+                }
+                Ok(())
+            }
+            Request::KillAll { call } => {
+                kill::signal_all(libc::SIGKILL);
+                self.emptying.push(call);
+                self.reap()
+            }
+            Request::Stop { call, on } => {
+                kill::signal_all(if on { libc::SIGSTOP } else { libc::SIGCONT });
+                self.reply(&Reply::Done { call }, Vec::new())
+            }
+            Request::Listen { call, port } => match listener(port) {
+                Ok(fd) => self.reply(&Reply::Done { call }, vec![fd]),
+                Err(error) => {
+                    self.fail(call, Failure::Host, format!("listen on port {port} inside: {error}"))
+                }
+            },
+            Request::Files { call, .. } | Request::View { call, .. } => {
+                self.fail(call, Failure::Host, "not there yet".to_owned())
+            }
+        }
+    }
+
+    /// A command said that it runs, or why it does not.
+    fn take_report(&mut self, call: u32) -> io::Result<()> {
+        let Some(command) = self.commands.get_mut(&call) else { return Ok(()) };
+        let Some(report) = command.report.take() else { return Ok(()) };
+        let mut words = Vec::new();
+        File::from(report).take(REPORT_LIMIT).read_to_end(&mut words)?;
+        match words.split_first() {
+            None => {
+                let master = command.master.as_ref().map(OwnedFd::try_clone).transpose()?;
+                self.reply(&Reply::Started { call }, master.into_iter().collect())
+            }
+            Some((tag, text)) => {
+                // It was never a command: its process is reaped and its status told to nobody.
+                self.commands.remove(&call);
+                let kind = if *tag == b'I' { Failure::Inside } else { Failure::Host };
+                self.fail(call, kind, String::from_utf8_lossy(text).into_owned())
+            }
+        }
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        loop {
+            match kill::reap() {
+                Reaped::NoneYet => return Ok(()),
+                Reaped::NoneLeft => {
+                    for call in std::mem::take(&mut self.emptying) {
+                        self.reply(&Reply::Done { call }, Vec::new())?;
+                    }
+                    return Ok(());
+                }
+                Reaped::Child(pid, status) => {
+                    let call = self
+                        .commands
+                        .iter()
+                        .find(|(_, command)| command.tree.pid == pid)
+                        .map(|(call, _)| *call);
+                    if let Some(call) = call {
+                        self.ended(call, status)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A command's own process was waited for.
+    fn ended(&mut self, call: u32, status: libc::c_int) -> io::Result<()> {
+        self.take_report(call)?;
+        let Some(command) = self.commands.get_mut(&call) else { return Ok(()) };
+        match command.state {
+            State::Running => {
+                self.commands.remove(&call);
+                self.reply(&Reply::Exited { call, how: how(status) }, Vec::new())
+            }
+            // Told once the whole tree is gone.
+            State::Ending(_) | State::TimedOut => Ok(()),
+            State::Killed { .. } => {
+                command.state = State::Killed { told: true };
+                self.reply(&Reply::Exited { call, how: how(status) }, Vec::new())
+            }
+        }
+    }
+
+    fn keep_deadlines(&mut self) -> io::Result<()> {
+        let now = sys::now_ms();
+        let mut gone = Vec::new();
+        for (call, command) in &mut self.commands {
+            match command.state {
+                State::Running => {
+                    if command.deadline.is_some_and(|deadline| deadline <= now) {
+                        kill::signal_tree(command.tree, libc::SIGTERM);
+                        command.state = State::Ending(now.saturating_add(command.grace_ms));
+                    }
+                }
+                State::Ending(kill_at) => {
+                    if kill_at <= now {
+                        kill::signal_tree(command.tree, libc::SIGKILL);
+                        command.state = State::TimedOut;
+                    } else if kill::signal_tree(command.tree, 0) == 0 {
+                        gone.push(*call);
+                    }
+                }
+                State::TimedOut | State::Killed { .. } => {
+                    if kill::signal_tree(command.tree, libc::SIGKILL) == 0 {
+                        gone.push(*call);
+                    }
+                }
+            }
+        }
+        for call in gone {
+            // Zombies do not count as living, so that its own process may still have to be waited for.
+            self.reap()?;
+            match self.commands.get(&call).map(|command| command.state) {
+                Some(State::Ending(_) | State::TimedOut) => {
+                    self.commands.remove(&call);
+                    self.reply(&Reply::Exited { call, how: Ended::TimedOut }, Vec::new())?;
+                }
+                Some(State::Killed { told: true }) => {
+                    self.commands.remove(&call);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn timeout_ms(&self) -> libc::c_int {
+        let now = sys::now_ms();
+        let next = self.commands.values().filter_map(|command| match command.state {
+            State::Running => command.deadline.map(|deadline| deadline.saturating_sub(now)),
+            State::Ending(kill_at) => Some(kill_at.saturating_sub(now).min(SWEEP_MS)),
+            State::TimedOut | State::Killed { .. } => Some(SWEEP_MS),
+        });
+        next.min().map_or(-1, |ms| libc::c_int::try_from(ms).unwrap_or(libc::c_int::MAX))
+    }
+
+    fn fail(&mut self, call: u32, kind: Failure, message: String) -> io::Result<()> {
+        self.reply(&Reply::Failed { call, kind, message }, Vec::new())
+    }
+
+    /// Sends, or keeps for later when the socket is full: a host that is slow to read stops nothing here.
+    fn reply(&mut self, reply: &Reply, fds: Vec<OwnedFd>) -> io::Result<()> {
+        self.outbox.push_back((socket::framed(&reply.encode()), 0, fds));
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while let Some((bytes, sent, fds)) = self.outbox.front_mut() {
+            let raw: Vec<i32> =
+                if *sent == 0 { fds.iter().map(AsRawFd::as_raw_fd).collect() } else { Vec::new() };
+            match socket::send_some_now(self.control.as_fd(), &bytes[*sent..], &raw) {
+                Ok(count) => *sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            if *sent == bytes.len() {
+                self.outbox.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    fn drain_signals(&self) {
+        let mut buffer = [0_u8; size_of::<libc::signalfd_siginfo>()];
+        // SAFETY: pointer and length belong to one array; the descriptor does not block.
+        while unsafe { libc::read(self.signals.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) } > 0 {}
+    }
+}
+
+fn how(status: libc::c_int) -> Ended {
+    if libc::WIFSIGNALED(status) {
+        Ended::Signal(libc::WTERMSIG(status))
+    } else {
+        Ended::Code(libc::WEXITSTATUS(status))
+    }
+}
+
+/// A copy of the descriptor with a number above 2.
+fn above_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    let copy = fd.try_clone()?;
+    // 0, 1 and 2 must stay open.
+    std::mem::forget(fd);
+    Ok(copy)
+}
+
+fn child_signals() -> io::Result<OwnedFd> {
+    // SAFETY: a zeroed set is made empty before it is used; the new descriptor gets its owner at once.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        sys::check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()))?;
+        let fd = sys::check(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+fn listener(port: u16) -> io::Result<OwnedFd> {
+    Ok(std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port))?.into())
+}

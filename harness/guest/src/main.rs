@@ -1,0 +1,23 @@
+//! The guest program: started by the host as `spawner`, a small helper that clones sandboxes and becomes PID 1 in each.
+
+mod exec;
+mod init;
+mod kill;
+mod setup;
+mod spawner;
+mod trouble;
+mod users;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let mode = arguments.next();
+    match mode.as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some("spawner") => match spawner::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        _ => ExitCode::from(2),
+    }
+}

@@ -1,0 +1,129 @@
+//! What a sandbox is made of, as the spawner is told: plain data, composed by the host, that names mounts attached before.
+
+use crate::wire::{Decoder, Encoder, Malformed};
+
+/// A folder or file below something attached earlier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Number of the attachment.
+    pub slot: u32,
+    /// Path below it, without a leading `/`; empty means the attachment itself.
+    pub below: Vec<u8>,
+}
+
+/// An overlay file system inside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlay {
+    /// Where, absolute inside. The first of a recipe is at `/`.
+    pub at: Vec<u8>,
+    /// Read-only layers, uppermost first.
+    pub lowers: Vec<Source>,
+    /// Where changes go.
+    pub upper: Source,
+    /// The kernel's work folder, on the same file system.
+    pub work: Source,
+}
+
+/// Something shown read-only as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// Where, absolute inside. Made when missing.
+    pub at: Vec<u8>,
+    /// What.
+    pub source: Source,
+}
+
+/// A range of ids: inside, outside, how many.
+pub type IdRange = (u32, u32, u32);
+
+/// Everything about one sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recipe {
+    /// Host name inside.
+    pub hostname: Vec<u8>,
+    /// User ids.
+    pub uids: Vec<IdRange>,
+    /// Group ids.
+    pub gids: Vec<IdRange>,
+    /// The root first.
+    pub overlays: Vec<Overlay>,
+    /// After the overlays.
+    pub binds: Vec<Bind>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_bytes: u64,
+    /// Capabilities that commands may have, as a bit set.
+    pub capabilities: u64,
+    /// Capabilities that commands in views have besides, which is what keeps everything else from reaching into them.
+    pub view_capabilities: u64,
+    /// System call filters for commands, first to last, as `sock_filter` bytes.
+    pub filters: Vec<Vec<u8>>,
+    /// Largest number of processes by `RLIMIT_NPROC`, where no cgroup counts them.
+    pub nproc: Option<u64>,
+}
+
+impl Recipe {
+    /// Appends it to a frame.
+    pub fn encode(&self, to: &mut Encoder) {
+        let range = |to: &mut Encoder, range: &IdRange| {
+            to.u32(range.0);
+            to.u32(range.1);
+            to.u32(range.2);
+        };
+        to.bytes(&self.hostname);
+        to.list(&self.uids, range);
+        to.list(&self.gids, range);
+        to.list(&self.overlays, |to, overlay| {
+            to.bytes(&overlay.at);
+            to.list(&overlay.lowers, encode_source);
+            encode_source(to, &overlay.upper);
+            encode_source(to, &overlay.work);
+        });
+        to.list(&self.binds, |to, bind| {
+            to.bytes(&bind.at);
+            encode_source(to, &bind.source);
+        });
+        to.u64(self.shm_bytes);
+        to.u64(self.capabilities);
+        to.u64(self.view_capabilities);
+        to.list(&self.filters, |to, filter| to.bytes(filter));
+        to.option(self.nproc.as_ref(), |to, count| to.u64(*count));
+    }
+
+    /// Takes it out of a frame.
+    ///
+    /// # Errors
+    /// When the frame is malformed.
+    pub fn decode(from: &mut Decoder<'_>) -> Result<Recipe, Malformed> {
+        fn range(from: &mut Decoder<'_>) -> Result<IdRange, Malformed> {
+            Ok((from.u32()?, from.u32()?, from.u32()?))
+        }
+        Ok(Recipe {
+            hostname: from.bytes()?,
+            uids: from.list(range)?,
+            gids: from.list(range)?,
+            overlays: from.list(|from| {
+                Ok(Overlay {
+                    at: from.bytes()?,
+                    lowers: from.list(decode_source)?,
+                    upper: decode_source(from)?,
+                    work: decode_source(from)?,
+                })
+            })?,
+            binds: from.list(|from| Ok(Bind { at: from.bytes()?, source: decode_source(from)? }))?,
+            shm_bytes: from.u64()?,
+            capabilities: from.u64()?,
+            view_capabilities: from.u64()?,
+            filters: from.list(Decoder::bytes)?,
+            nproc: from.option(Decoder::u64)?,
+        })
+    }
+}
+
+fn encode_source(to: &mut Encoder, source: &Source) {
+    to.u32(source.slot);
+    to.bytes(&source.below);
+}
+
+fn decode_source(from: &mut Decoder<'_>) -> Result<Source, Malformed> {
+    Ok(Source { slot: from.u32()?, below: from.bytes()? })
+}

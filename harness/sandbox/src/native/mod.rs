@@ -1,0 +1,26 @@
+//! The embedded sandbox: Linux namespaces and overlay file systems, without a container engine.
+#![allow(dead_code, reason = "some modules are not used by the backend yet")]
+
+mod backend;
+mod capabilities;
+mod channel;
+pub(crate) mod etc;
+mod guest;
+mod helper;
+pub(crate) mod hostroot;
+mod process;
+pub(crate) mod remove;
+mod root;
+mod running;
+mod sandbox;
+pub(crate) mod scratch;
+pub(crate) mod seccomp;
+pub(crate) mod skeleton;
+mod spawner;
+pub(crate) mod toolchains;
+
+pub(crate) use backend::NativeKind;
+use root::Root;
+
+/// The name on the command line.
+pub(crate) const NAME: &str = "native";

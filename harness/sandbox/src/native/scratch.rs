@@ -1,0 +1,260 @@
+//! One folder of scratch space for each sandbox, with a lock that says whether its owner lives. Whatever kills the owner, the
+//! lock goes with it, and the next one who looks removes what was left.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
+use serde::{Deserialize, Serialize};
+
+use super::remove::{Removed, remove};
+use crate::{Labels, ReapFilter, Reaped};
+
+/// Where scratch folders are made and thrown away; two folders of a backend's state, on one file system.
+#[derive(Debug, Clone)]
+pub(crate) struct ScratchStore {
+    live: PathBuf,
+    trash: PathBuf,
+}
+
+/// Who made a scratch folder, as its `owner.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Owner {
+    /// The run.
+    pub(crate) run: String,
+    /// The trial.
+    pub(crate) trial: String,
+    /// Which of the trial's sandboxes.
+    pub(crate) role: String,
+    /// The process that made it.
+    pub(crate) pid: u32,
+    /// Which boot of this machine it ran under.
+    pub(crate) boot: String,
+    /// When that process began, in clock ticks since boot: tells it from a later one with its number.
+    pub(crate) started: u64,
+}
+
+const LOCK: &str = "lock";
+const OWNER: &str = "owner.json";
+/// A folder in the making that nobody locked counts as left behind after this time.
+const MAKING: Duration = Duration::from_secs(60);
+/// Most bytes of an owner file.
+const OWNER_BYTES: u64 = 64 << 10;
+/// Most folders looked at in one go.
+const MOST: usize = 100_000;
+
+/// A scratch folder of ours. Dropping it removes it (blocking); [`Scratch::remove`] says how that went.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    store: ScratchStore,
+    id: String,
+    // Held, never read: the lock lives as long as this.
+    _lock: rustix::fd::OwnedFd,
+    gone: bool,
+}
+
+impl ScratchStore {
+    /// Opens the store below a backend's state folder, making what is missing.
+    ///
+    /// # Errors
+    /// What the host refused.
+    pub(crate) fn open(state: &Path) -> io::Result<ScratchStore> {
+        let store = ScratchStore { live: state.join("scratch"), trash: state.join("trash") };
+        for folder in [&store.live, &store.trash] {
+            // Closed to others: what a trial wrote may be anything. (A sandbox's root gets in by descriptor or as owner.)
+            fs::DirBuilder::new().recursive(true).mode(0o711).create(folder)?;
+        }
+        Ok(store)
+    }
+
+    /// Makes a folder with a new id, locked by us. Nobody sees it under that id before it is locked and labelled.
+    ///
+    /// # Errors
+    /// What the host refused.
+    pub(crate) fn make(&self, labels: &Labels) -> io::Result<Scratch> {
+        let owner = serde_json::to_vec(&Owner::here(labels)?)?;
+        for _ in 0..16 {
+            let id = new_id()?;
+            let making = self.live.join(format!(".new-{id}"));
+            fs::DirBuilder::new().mode(0o711).create(&making)?;
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let lock = rustix::fs::open(making.join(LOCK), flags, Mode::RUSR | Mode::WUSR)?;
+            // One who reaps may hold it for a moment, and will remove the folder then: take another.
+            if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+                continue;
+            }
+            fs::write(making.join(OWNER), &owner)?;
+            let here = rustix::fs::CWD;
+            match rustix::fs::renameat_with(here, &making, here, self.live.join(&id), RenameFlags::NOREPLACE)
+            {
+                Ok(()) => return Ok(Scratch { store: self.clone(), id, _lock: lock, gone: false }),
+                Err(rustix::io::Errno::EXIST) => drop(remove(&making)?),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::Error::other("no free name for a scratch folder was found"))
+    }
+
+    /// Removes what dead owners left. For each of them `release` is called first, with its id: it ends the processes and
+    /// removes the cgroups of that name, and says what resisted; then the folder stays for the next time.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    pub(crate) fn reap(
+        &self,
+        filter: &ReapFilter,
+        release: &dyn Fn(&str) -> Result<(), String>,
+    ) -> io::Result<Reaped> {
+        let mut reaped = Reaped::default();
+        for entry in fs::read_dir(&self.live)?.take(MOST) {
+            let Ok(name) = entry?.file_name().into_string() else { continue };
+            let Some(_lock) = self.dead(&name, filter) else { continue };
+            let id = name.strip_prefix(".new-").unwrap_or(&name).to_owned();
+            if filter.dry_run {
+                reaped.sandboxes.push(id);
+                continue;
+            }
+            if let Err(reason) = release(&id) {
+                reaped.failed.push(format!("{id}: {reason}"));
+                continue;
+            }
+            match self.discard(&name) {
+                Ok(removed) => {
+                    reaped.bytes += removed.bytes;
+                    reaped.failed.extend(removed.failed.iter().map(|what| format!("{id}: {what}")));
+                    reaped.sandboxes.push(id);
+                }
+                Err(error) => reaped.failed.push(format!("{id}: {error}")),
+            }
+        }
+        if !filter.dry_run && filter.run.is_none() {
+            self.empty_trash(&mut reaped)?;
+        }
+        reaped.sandboxes.sort();
+        Ok(reaped)
+    }
+
+    /// The lock of a folder whose owner is dead and which the filter means; `None` when it is to be spared.
+    fn dead(&self, name: &str, filter: &ReapFilter) -> Option<Option<rustix::fd::OwnedFd>> {
+        let path = self.live.join(name);
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let lock = match rustix::fs::open(path.join(LOCK), flags, Mode::empty()) {
+            Ok(lock) => {
+                rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
+                Some(lock)
+            }
+            // Between its making and its locking lies no time worth mentioning; without a lock it is debris.
+            Err(_) => {
+                let changed = fs::symlink_metadata(&path).and_then(|found| found.modified()).ok()?;
+                let age = SystemTime::now().duration_since(changed).unwrap_or_default();
+                (age >= MAKING).then_some(())?;
+                None
+            }
+        };
+        // Gone or renamed while we looked: the lock is of something else now.
+        fs::symlink_metadata(&path).ok()?;
+        if let Some(run) = &filter.run {
+            let owner = self.owner(name)?;
+            (owner.run == *run).then_some(())?;
+        }
+        Some(lock)
+    }
+
+    /// What a folder's owner file says; `None` when it cannot be read.
+    pub(crate) fn owner(&self, id: &str) -> Option<Owner> {
+        let path = self.live.join(id).join(OWNER);
+        let found = fs::symlink_metadata(&path).ok()?;
+        if !found.is_file() || found.len() > OWNER_BYTES {
+            return None;
+        }
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+
+    /// Moves a folder out of sight, then removes it, so that half of one is never found.
+    fn discard(&self, name: &str) -> io::Result<Removed> {
+        let trash = self.trash.join(format!("{}-{}", name.trim_start_matches('.'), new_id()?));
+        match fs::rename(self.live.join(name), &trash) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Removed::default()),
+            renamed => renamed?,
+        }
+        remove(&trash)
+    }
+
+    fn empty_trash(&self, reaped: &mut Reaped) -> io::Result<()> {
+        for entry in fs::read_dir(&self.trash)?.take(MOST) {
+            let removed = remove(&entry?.path())?;
+            reaped.bytes += removed.bytes;
+            reaped.failed.extend(removed.failed);
+        }
+        Ok(())
+    }
+}
+
+impl Scratch {
+    /// Its id: short, safe in names of files and cgroups, unique in its store.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The folder. What is made in it must not be named `lock` or `owner.json`.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.store.live.join(&self.id)
+    }
+
+    /// Removes it; blocks as long as that takes. What is mounted in it must be gone.
+    ///
+    /// # Errors
+    /// When it could not even be moved away; the rest is in [`Removed::failed`].
+    pub(crate) fn remove(mut self) -> io::Result<Removed> {
+        self.gone = true;
+        self.store.discard(&self.id)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.gone {
+            // What resists is found by the next reap: the lock goes now.
+            let _ = self.store.discard(&self.id);
+        }
+    }
+}
+
+impl Owner {
+    fn here(labels: &Labels) -> io::Result<Owner> {
+        let pid = std::process::id();
+        Ok(Owner {
+            run: labels.run.clone(),
+            trial: labels.trial.clone(),
+            role: labels.role.clone(),
+            pid,
+            boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+            started: started(pid).unwrap_or(0),
+        })
+    }
+}
+
+/// When a process began, in clock ticks since boot: the 22nd field of its `stat`, counted after the name, which may hold anything.
+fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Twelve letters and digits, 60 random bits.
+fn new_id() -> io::Result<String> {
+    let mut bytes = [0_u8; 12];
+    // SAFETY: the buffer is as long as said.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if got != bytes.len() as isize {
+        return Err(io::Error::last_os_error());
+    }
+    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte & 31)])).collect())
+}
+
+#[cfg(test)]
+#[path = "scratch_tests.rs"]
+mod tests;

@@ -1,0 +1,190 @@
+//! Which system calls work inside: an allow-list with the reach of a container engine's default profile for a container
+//! without extra capabilities, made into programs that the guest installs in order before it starts anything.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BackendError, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, sock_filter,
+};
+
+/// Whether files inside can have owners other than root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    /// A range of ids is mapped: calls that change owners do what they say.
+    Real,
+    /// One id is mapped: calls that change owners or ids are answered with success and do nothing, because package managers
+    /// and `tar` give up otherwise. `su` stays root, and owners read back as root.
+    Pretended,
+}
+
+/// The programs to install, first to last, each the bytes of its `sock_filter`s in the byte order of this machine.
+///
+/// The kernel asks all of them and takes the strictest answer; among errors the one installed last wins. Each is meant for
+/// `seccomp(SECCOMP_SET_MODE_FILTER)` after `no_new_privs`.
+///
+/// # Errors
+/// On a processor for which there is no list.
+pub(crate) fn programs(ownership: Ownership) -> Result<Vec<Vec<u8>>, BackendError> {
+    let mut programs = vec![bytes_of(&allow_list()?)];
+    if ownership == Ownership::Pretended {
+        programs.push(bytes_of(&pretended()?));
+    }
+    programs.push(bytes_of(&unknown_calls()));
+    Ok(programs)
+}
+
+/// Length of one instruction in [`programs`]' bytes.
+pub(crate) const INSTRUCTION_BYTES: usize = 8;
+
+fn bytes_of(program: &[sock_filter]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(program.len() * INSTRUCTION_BYTES);
+    for instruction in program {
+        bytes.extend_from_slice(&instruction.code.to_ne_bytes());
+        bytes.extend_from_slice(&[instruction.jt, instruction.jf]);
+        bytes.extend_from_slice(&instruction.k.to_ne_bytes());
+    }
+    bytes
+}
+
+fn arch() -> Result<TargetArch, BackendError> {
+    TargetArch::try_from(std::env::consts::ARCH)
+}
+
+/// Everything that is not named gets EPERM. Calls through another architecture's table (32-bit, for one) end the process;
+/// x32 numbers are in no list, since they carry a bit of their own.
+fn allow_list() -> Result<Vec<sock_filter>, BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for call in ALLOWED.iter().chain(ALLOWED_YOUNG).chain(ALLOWED_ON_ARCH) {
+        rules.insert(*call, Vec::new());
+    }
+    let masked_zero =
+        SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(NAMESPACE_FLAGS), 0)?;
+    rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![masked_zero])?]);
+    rules.insert(libc::SYS_socket, one_of(SOCKET_FAMILIES)?);
+    rules.insert(libc::SYS_socketpair, one_of(SOCKET_FAMILIES)?);
+    rules.insert(libc::SYS_personality, one_of(PERSONALITIES)?);
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow, arch()?)?;
+    filter.try_into()
+}
+
+/// One rule for each value that the first argument may have. The kernel takes both as `int` or `unsigned int`.
+fn one_of(values: &[u64]) -> Result<Vec<SeccompRule>, BackendError> {
+    let rule = |value: &u64| {
+        let is = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, *value)?;
+        SeccompRule::new(vec![is])
+    };
+    values.iter().map(rule).collect()
+}
+
+/// Answers success without doing anything.
+fn pretended() -> Result<Vec<sock_filter>, BackendError> {
+    let rules = PRETENDED.iter().chain(PRETENDED_ON_ARCH).map(|call| (*call, Vec::new())).collect();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(0), arch()?)?;
+    filter.try_into()
+}
+
+/// `clone3`, whose flags lie behind a pointer that a filter cannot follow, and every call younger than the list do not exist:
+/// C libraries try the older call after ENOSYS, and give up after EPERM. Written by hand, since it compares ranges.
+fn unknown_calls() -> Vec<sock_filter> {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const IF_GREATER: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    vec![
+        // The call's number is the first field of `seccomp_data`.
+        step(LOAD, 0, 0, 0),
+        step(IF_EQUAL, 1, 0, libc::SYS_clone3 as u32),
+        step(IF_GREATER, 0, 1, YOUNGEST as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ]
+}
+
+/// The youngest call that was considered for the list (`mseal`, Linux 6.10; the number is the same everywhere).
+const YOUNGEST: i64 = 462;
+
+/// `CLONE_NEWNS`, `NEWCGROUP`, `NEWUTS`, `NEWIPC`, `NEWUSER`, `NEWPID`, `NEWNET`. (`NEWTIME` cannot be asked of `clone`.)
+const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
+
+/// `AF_UNIX`, `AF_INET`, `AF_INET6`, `AF_NETLINK`. Left out: what reaches the host past its network namespace (`AF_VSOCK`),
+/// and the families whose only guests have been exploits (`AF_ALG`, `AF_RDS`, `AF_TIPC`, …).
+const SOCKET_FAMILIES: &[u64] = &[1, 2, 10, 16];
+
+/// `PER_LINUX`, `PER_LINUX32`, `UNAME26`, both, and "only ask". Not `ADDR_NO_RANDOMIZE`, which weakens what it runs.
+const PERSONALITIES: &[u64] = &[0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+
+macro_rules! calls {
+    ($($name:ident)*) => { &[$(libc::$name),*] };
+}
+
+/// Plainly allowed on every processor. Left out on purpose: namespaces and mounts, other people's keys (`keyctl`), `bpf`,
+/// `perf_event_open`, `userfaultfd`, `io_uring` (its work passes no filter), modules, clocks, swap, quotas, the kernel's
+/// log, and opening by handle. `ptrace` is allowed: debuggers work, and it reaches no process outside.
+const ALLOWED: &[i64] = calls!(
+    SYS_accept SYS_accept4 SYS_adjtimex SYS_bind SYS_brk SYS_capget SYS_capset SYS_chdir SYS_chroot
+    SYS_clock_adjtime SYS_clock_getres SYS_clock_gettime SYS_clock_nanosleep SYS_close SYS_close_range SYS_connect
+    SYS_copy_file_range SYS_dup SYS_dup3 SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_epoll_pwait2 SYS_eventfd2
+    SYS_execve SYS_execveat SYS_exit SYS_exit_group SYS_faccessat SYS_faccessat2 SYS_fadvise64 SYS_fallocate
+    SYS_fanotify_mark SYS_fchdir SYS_fchmod SYS_fchmodat SYS_fchmodat2 SYS_fchown SYS_fchownat SYS_fcntl SYS_fdatasync
+    SYS_fgetxattr SYS_flistxattr SYS_flock SYS_fremovexattr SYS_fsetxattr SYS_fstat SYS_fstatfs SYS_fsync SYS_ftruncate
+    SYS_futex SYS_futex_waitv SYS_get_robust_list SYS_getcpu SYS_getcwd
+    SYS_getdents64 SYS_getegid SYS_geteuid SYS_getgid SYS_getgroups SYS_getitimer SYS_getpeername SYS_getpgid SYS_getpid
+    SYS_getppid SYS_getpriority SYS_getrandom SYS_getresgid SYS_getresuid SYS_getrlimit SYS_getrusage SYS_getsid
+    SYS_getsockname SYS_getsockopt SYS_gettid SYS_gettimeofday SYS_getuid SYS_getxattr SYS_inotify_add_watch
+    SYS_inotify_init1 SYS_inotify_rm_watch SYS_io_cancel SYS_io_destroy SYS_io_getevents SYS_io_setup
+    SYS_io_submit SYS_ioctl SYS_ioprio_get SYS_ioprio_set SYS_kill SYS_landlock_add_rule SYS_landlock_create_ruleset
+    SYS_landlock_restrict_self SYS_lgetxattr SYS_linkat SYS_listen SYS_listxattr SYS_llistxattr SYS_lremovexattr SYS_lseek
+    SYS_lsetxattr SYS_madvise SYS_membarrier SYS_memfd_create SYS_memfd_secret SYS_mincore SYS_mkdirat SYS_mknodat
+    SYS_mlock SYS_mlock2 SYS_mlockall SYS_mmap SYS_mprotect SYS_mq_getsetattr SYS_mq_notify SYS_mq_open
+    SYS_mq_timedreceive SYS_mq_timedsend SYS_mq_unlink SYS_mremap SYS_mseal SYS_msgctl SYS_msgget SYS_msgrcv SYS_msgsnd
+    SYS_msync SYS_munlock SYS_munlockall SYS_munmap SYS_name_to_handle_at SYS_nanosleep SYS_newfstatat SYS_openat
+    SYS_openat2 SYS_pidfd_open SYS_pidfd_send_signal SYS_pipe2 SYS_pkey_alloc SYS_pkey_free SYS_pkey_mprotect SYS_ppoll
+    SYS_prctl SYS_pread64 SYS_preadv SYS_preadv2 SYS_prlimit64 SYS_process_mrelease SYS_process_vm_readv
+    SYS_process_vm_writev SYS_pselect6 SYS_ptrace SYS_pwrite64 SYS_pwritev SYS_pwritev2 SYS_read SYS_readahead
+    SYS_readlinkat SYS_readv SYS_recvfrom SYS_recvmmsg SYS_recvmsg SYS_remap_file_pages SYS_removexattr SYS_renameat
+    SYS_renameat2 SYS_restart_syscall SYS_rseq SYS_rt_sigaction SYS_rt_sigpending SYS_rt_sigprocmask SYS_rt_sigqueueinfo
+    SYS_rt_sigreturn SYS_rt_sigsuspend SYS_rt_sigtimedwait SYS_rt_tgsigqueueinfo SYS_sched_get_priority_max
+    SYS_sched_get_priority_min SYS_sched_getaffinity SYS_sched_getattr SYS_sched_getparam SYS_sched_getscheduler
+    SYS_sched_rr_get_interval SYS_sched_setaffinity SYS_sched_setattr SYS_sched_setparam SYS_sched_setscheduler
+    SYS_sched_yield SYS_seccomp SYS_semctl SYS_semget SYS_semop SYS_semtimedop SYS_sendfile SYS_sendmmsg SYS_sendmsg
+    SYS_sendto SYS_set_robust_list SYS_set_tid_address SYS_setfsgid SYS_setfsuid SYS_setgid SYS_setgroups SYS_setitimer
+    SYS_setpgid SYS_setpriority SYS_setregid SYS_setresgid SYS_setresuid SYS_setreuid SYS_setrlimit SYS_setsid
+    SYS_setsockopt SYS_setuid SYS_setxattr SYS_shmat SYS_shmctl SYS_shmdt SYS_shmget SYS_shutdown SYS_sigaltstack
+    SYS_signalfd4 SYS_splice SYS_statfs SYS_statx SYS_symlinkat SYS_sync SYS_sync_file_range SYS_syncfs SYS_sysinfo
+    SYS_tee SYS_tgkill SYS_timer_create SYS_timer_delete SYS_timer_getoverrun SYS_timer_gettime SYS_timer_settime
+    SYS_timerfd_create SYS_timerfd_gettime SYS_timerfd_settime SYS_times SYS_tkill SYS_truncate SYS_umask SYS_uname
+    SYS_unlinkat SYS_utimensat SYS_vmsplice SYS_wait4 SYS_waitid SYS_write SYS_writev
+);
+
+/// `cachestat`, `map_shadow_stack`, `futex_wake`, `futex_wait`, `futex_requeue`: too young for the C library's table; since
+/// 424 a number is the same on every processor.
+const ALLOWED_YOUNG: &[i64] = &[451, 453, 454, 455, 456];
+
+/// The old spellings, which only x86_64 has.
+#[cfg(target_arch = "x86_64")]
+const ALLOWED_ON_ARCH: &[i64] = calls!(
+    SYS_access SYS_alarm SYS_arch_prctl SYS_chmod SYS_chown SYS_creat SYS_dup2 SYS_epoll_create SYS_epoll_wait SYS_eventfd
+    SYS_fork SYS_futimesat SYS_get_thread_area SYS_getdents SYS_getpgrp SYS_inotify_init SYS_lchown SYS_link SYS_lstat
+    SYS_mkdir SYS_mknod SYS_modify_ldt SYS_open SYS_pause SYS_pipe SYS_poll SYS_readlink SYS_rename SYS_rmdir SYS_select
+    SYS_set_thread_area SYS_signalfd SYS_stat SYS_symlink SYS_time SYS_unlink SYS_utime SYS_utimes SYS_vfork
+
+);
+#[cfg(not(target_arch = "x86_64"))]
+const ALLOWED_ON_ARCH: &[i64] = &[];
+
+/// What does nothing and succeeds with [`Ownership::Pretended`].
+const PRETENDED: &[i64] = calls!(
+    SYS_fchown SYS_fchownat SYS_setfsgid SYS_setfsuid SYS_setgid SYS_setgroups SYS_setregid SYS_setresgid SYS_setresuid
+    SYS_setreuid SYS_setuid
+);
+#[cfg(target_arch = "x86_64")]
+const PRETENDED_ON_ARCH: &[i64] = calls!(SYS_chown SYS_lchown);
+#[cfg(not(target_arch = "x86_64"))]
+const PRETENDED_ON_ARCH: &[i64] = &[];
+
+#[cfg(test)]
+#[path = "seccomp_tests.rs"]
+mod tests;
