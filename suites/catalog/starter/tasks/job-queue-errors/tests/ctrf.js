@@ -63,7 +63,8 @@ function child(root, code, data = null, seconds = 10) {
 }
 
 function same(got, want, what = "") {
-  const [g, w] = [got, want].map((x) => JSON.stringify(x));
+  const sorted = (key, v) => (v && typeof v === "object" && !Array.isArray(v) ? Object.fromEntries(Object.entries(v).sort()) : v);
+  const [g, w] = [got, want].map((x) => JSON.stringify(x, sorted));
   if (g !== w) throw new Error(`${what} got ${g}, want ${w}`);
 }
 
