@@ -147,6 +147,8 @@ pub fn run_settings(settings: &Settings) -> Result<RunSettings, Failure> {
         network,
         default_agent_timeout: std::time::Duration::from_secs_f64(settings.positive("agent_timeout_sec")?.min(3e7)),
         timeout_multiplier: settings.positive("timeout_multiplier")?,
+        agent_timeout_max: settings.limit("agent_timeout_max_sec")?,
+        verifier_timeout_max: settings.limit("verifier_timeout_max_sec")?,
         seed: settings.count("seed")?,
         machine: Machine::here(),
         ..RunSettings::default()

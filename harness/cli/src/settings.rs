@@ -32,6 +32,8 @@ pub const KNOWN: &[Known] = &[
     Known { name: "seed", about: "seed of every random choice", default: || json!(0), matters: true },
     Known { name: "timeout_multiplier", about: "multiplies every time limit of agents and tests", default: || json!(1.0), matters: true },
     Known { name: "agent_timeout_sec", about: "the agent's time where a task sets none, seconds", default: || json!(3600), matters: true },
+    Known { name: "agent_timeout_max_sec", about: "no agent gets longer, seconds; 0 means no such limit", default: || json!(0), matters: true },
+    Known { name: "verifier_timeout_max_sec", about: "no verification gets longer, seconds; 0 means no such limit", default: || json!(0), matters: true },
     Known { name: "sandbox", about: "sandbox to use; auto chooses and says which", default: || json!("auto"), matters: true },
     Known { name: "rootfs", about: "root file system for every task: host, a folder or a tar; task means what each task says", default: || json!("task"), matters: true },
     Known { name: "network", about: "network for every task: none, gateway, open; task means what each task says", default: || json!("task"), matters: true },
@@ -152,6 +154,13 @@ impl Settings {
     pub fn positive(&self, name: &'static str) -> Result<f64, Failure> {
         let value = self.0[name].value.as_f64().filter(|value| value.is_finite() && *value > 0.0);
         value.ok_or_else(|| self.bad(name, "must be a number above 0"))
+    }
+
+    /// Seconds, where 0 means no limit.
+    pub fn limit(&self, name: &'static str) -> Result<Option<std::time::Duration>, Failure> {
+        let seconds = self.0[name].value.as_f64().filter(|value| value.is_finite() && (0.0..=3.2e8).contains(value));
+        let seconds = seconds.ok_or_else(|| self.bad(name, "must be a number of seconds, not negative"))?;
+        Ok((seconds > 0.0).then(|| std::time::Duration::from_secs_f64(seconds)))
     }
 
     /// A yes or no.
