@@ -65,6 +65,19 @@ pub struct VariantSummary {
     pub unknown: Unknown,
 }
 
+/// What a report measures, for `list metrics`: the field in the JSON, and what it means.
+pub const METRICS: &[(&str, &str)] = &[
+    ("resolved_rate", "resolved of the trials that count, with a Wilson 95 % interval"),
+    ("pass_at_k", "chance that at least one of k attempts resolves, unbiased, mean over tasks"),
+    ("score", "the verifier's reward, mean"),
+    ("cost_usd", "money in all, per trial, per resolved trial; unknown is not zero"),
+    ("tokens", "tokens by exclusive bucket"),
+    ("diff", "size of the change: files, hunks, lines added and removed"),
+    ("duration_ms", "wall time of each phase, median and 95th percentile"),
+    ("cpu_ms", "processor time of the sandbox"),
+    ("peak_memory_bytes", "largest memory of the sandbox"),
+];
+
 /// Finished trials that do not count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Excluded {

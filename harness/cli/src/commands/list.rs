@@ -64,7 +64,7 @@ fn agents() -> Vec<Value> {
 }
 
 fn formats() -> Vec<Value> {
-    let tasks = datasets::FORMATS.iter().map(|format| json!({"name": format.name(), "of": "tasks", "about": format.about()}));
+    let tasks = datasets::FORMATS.iter().map(|format| json!({"name": format.name(), "of": "tasks", "about": format.summary()}));
     let reports = reports::FORMATS.iter().map(|format| json!({"name": format.name(), "of": "reports", "about": format.about()}));
     tasks.chain(reports).collect()
 }
