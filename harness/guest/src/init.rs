@@ -12,6 +12,7 @@ use harness_guest::socket::{self, Frame};
 use harness_guest::sys;
 
 use crate::exec::{self, Surroundings};
+use crate::files;
 use crate::kill::{self, Reaped, Tree};
 use crate::setup::exit;
 
@@ -157,12 +158,8 @@ impl<'a> Init<'a> {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         match request {
             Request::Exec { call, exec } => {
-                let view = match exec.view {
-                    0 => None,
-                    number => match self.views.get(&number) {
-                        Some(view) => Some(view),
-                        None => return self.fail(call, Failure::Host, "there is no such view".to_owned()),
-                    },
+                let Some(view) = self.place(exec.view) else {
+                    return self.fail(call, Failure::Host, "there is no such view".to_owned());
                 };
                 let around =
                     Surroundings { recipe: self.recipe, null: &self.null, terminals: &self.terminals, view };
@@ -212,9 +209,23 @@ impl<'a> Init<'a> {
                     self.fail(call, Failure::Host, format!("listen on port {port} inside: {error}"))
                 }
             },
-            Request::Files { call, .. } | Request::View { call, .. } => {
-                self.fail(call, Failure::Host, "not there yet".to_owned())
+            Request::Files { call, view, op } => {
+                let Some(view) = self.place(view) else {
+                    return self.fail(call, Failure::Host, "there is no such view".to_owned());
+                };
+                let one_id = self.recipe.uids.iter().map(|(_, _, count)| *count).sum::<u32>() == 1;
+                let started = match frame.fds.first() {
+                    Some(socket) => files::start(&op, socket, view, one_id),
+                    None => Err(io::Error::from(io::ErrorKind::InvalidData)),
+                };
+                match started {
+                    Ok(()) => self.reply(&Reply::Done { call }, Vec::new()),
+                    Err(error) => {
+                        self.fail(call, Failure::Host, format!("start moving files inside: {error}"))
+                    }
+                }
             }
+            Request::View { call, .. } => self.fail(call, Failure::Host, "not there yet".to_owned()),
         }
     }
 
@@ -331,6 +342,14 @@ impl<'a> Init<'a> {
             State::TimedOut | State::Killed { .. } => Some(SWEEP_MS),
         });
         next.min().map_or(-1, |ms| libc::c_int::try_from(ms).unwrap_or(libc::c_int::MAX))
+    }
+
+    /// The mount namespace of a view, `Some(None)` for the sandbox itself.
+    fn place(&self, view: u32) -> Option<Option<&OwnedFd>> {
+        match view {
+            0 => Some(None),
+            number => self.views.get(&number).map(Some),
+        }
     }
 
     fn fail(&mut self, call: u32, kind: Failure, message: String) -> io::Result<()> {

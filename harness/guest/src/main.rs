@@ -1,6 +1,7 @@
 //! The guest program: started by the host as `spawner`, a small helper that clones sandboxes and becomes PID 1 in each.
 
 mod exec;
+mod files;
 mod init;
 mod kill;
 mod setup;

@@ -4,6 +4,9 @@
 mod backend;
 mod capabilities;
 mod channel;
+pub(crate) mod cgroup;
+pub(crate) mod disk;
+pub(crate) mod dockerfile;
 pub(crate) mod etc;
 mod guest;
 mod helper;
@@ -18,6 +21,7 @@ pub(crate) mod seccomp;
 pub(crate) mod skeleton;
 mod spawner;
 pub(crate) mod toolchains;
+mod transfer;
 
 pub(crate) use backend::NativeKind;
 use root::Root;

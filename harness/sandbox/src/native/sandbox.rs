@@ -9,6 +9,7 @@ use harness_guest::message::Request;
 
 use super::process::{self, Surroundings};
 use super::running::Running;
+use super::transfer;
 use super::{NAME, Root};
 use crate::{
     Change, GetOptions, Image, Place, Process, ProcessSpec, PutOptions, Sandbox, SandboxError, SandboxUsage,
@@ -40,16 +41,16 @@ impl Place for NativeSandbox {
         process::spawn(&self.running, &self.around, spec).await
     }
 
-    async fn put(&self, _at: &str, _source: Source, _options: PutOptions) -> Result<(), SandboxError> {
-        Err(SandboxError::Unsupported { backend: NAME, what: "put, yet".to_owned() })
+    async fn put(&self, at: &str, source: Source, options: PutOptions) -> Result<(), SandboxError> {
+        transfer::put(&self.running.guest, 0, at, source, options).await
     }
 
-    async fn get(&self, _from: &str, _to: &Path, _options: GetOptions) -> Result<(), SandboxError> {
-        Err(SandboxError::Unsupported { backend: NAME, what: "get, yet".to_owned() })
+    async fn get(&self, from: &str, to: &Path, options: GetOptions) -> Result<(), SandboxError> {
+        transfer::get(&self.running.guest, 0, from, to, options).await
     }
 
-    async fn read(&self, _path: &str, _limit: u64) -> Result<Option<Vec<u8>>, SandboxError> {
-        Err(SandboxError::Unsupported { backend: NAME, what: "read, yet".to_owned() })
+    async fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SandboxError> {
+        transfer::read(&self.running.guest, 0, path, limit).await
     }
 }
 
