@@ -4,13 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up is the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("two folders up is the workspace")
+        .to_owned()
 }
 
 /// Crate → its ordinary dependencies, as its Cargo.toml names them.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let mut found = BTreeMap::new();
-    let workspace: toml::Table = toml::from_str(&std::fs::read_to_string(root().join("Cargo.toml")).unwrap()).unwrap();
+    let workspace: toml::Table =
+        toml::from_str(&std::fs::read_to_string(root().join("Cargo.toml")).unwrap()).unwrap();
     for member in workspace["workspace"]["members"].as_array().unwrap() {
         let file = root().join(member.as_str().unwrap()).join("Cargo.toml");
         let manifest: toml::Table = toml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
@@ -45,7 +50,9 @@ fn core_has_no_async_clock_network_terminal_or_data_frames() {
         assert!(allowed.contains(&name.as_str()), "harness-core depends on {name}");
     }
     for (file, text) in sources("harness/core/src") {
-        for word in ["SystemTime", "Instant::now", "std::net", "async fn", "println!", "std::process", "std::thread"] {
+        for word in
+            ["SystemTime", "Instant::now", "std::net", "async fn", "println!", "std::process", "std::thread"]
+        {
             assert!(!text.contains(word), "{} uses {word}", file.display());
         }
     }
@@ -53,7 +60,9 @@ fn core_has_no_async_clock_network_terminal_or_data_frames() {
 
 #[test]
 fn crates_import_only_what_the_design_lets_them() {
-    let ours = |name: &str| name.starts_with("harness-") || ["datasets", "suites", "reports", "benches"].contains(&name);
+    let ours = |name: &str| {
+        name.starts_with("harness-") || ["datasets", "suites", "reports", "benches"].contains(&name)
+    };
     let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("harness-core", &[][..]),
         ("harness-guest", &[][..]),
@@ -96,12 +105,21 @@ fn heavy_libraries_are_confined_to_one_module_each() {
 
 #[test]
 fn only_the_command_line_prints() {
-    for folder in ["harness/core/src", "harness/sandbox/src", "harness/grading/src", "harness/engine/src", "datasets/src", "suites/src", "reports/src"] {
+    for folder in [
+        "harness/core/src",
+        "harness/sandbox/src",
+        "harness/grading/src",
+        "harness/engine/src",
+        "datasets/src",
+        "suites/src",
+        "reports/src",
+    ] {
         for (file, text) in sources(folder) {
             for word in ["println!(", "print!(", "eprintln!(", "eprint!("] {
                 // A `const` test helper or a doc comment may show one; code lines may not.
                 let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-                let found = code.lines().any(|line| line.contains(word) && !line.trim_start().starts_with("//"));
+                let found =
+                    code.lines().any(|line| line.contains(word) && !line.trim_start().starts_with("//"));
                 assert!(!found, "{} prints", file.display());
             }
         }
@@ -119,7 +137,9 @@ fn every_source_file_says_what_it_is_for() {
     for folder in ["harness", "datasets", "suites", "reports", "benches"] {
         for (file, text) in sources(folder) {
             let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            let says = first.starts_with("//!") || first.starts_with("#!") || file.to_string_lossy().contains("/tests/fixtures/");
+            let says = first.starts_with("//!")
+                || first.starts_with("#!")
+                || file.to_string_lossy().contains("/tests/fixtures/");
             assert!(says, "{} does not open with what it is for", file.display());
         }
     }
@@ -127,7 +147,8 @@ fn every_source_file_says_what_it_is_for() {
 
 #[test]
 fn no_machine_path_is_in_the_project() {
-    let words = ["/wo".to_owned() + "rk/main", "/ro".to_owned() + "ot/.cargo", "/ro".to_owned() + "ot/.rustup"];
+    let words =
+        ["/wo".to_owned() + "rk/main", "/ro".to_owned() + "ot/.cargo", "/ro".to_owned() + "ot/.rustup"];
     for folder in ["harness", "datasets", "suites", "reports", "benches"] {
         for (file, text) in sources(folder) {
             for word in &words {

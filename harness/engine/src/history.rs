@@ -23,7 +23,9 @@ pub fn expected(runs: &Path) -> BTreeMap<TaskId, u64> {
     journals.sort();
     let mut longest = BTreeMap::new();
     for (_, file) in journals.iter().rev().take(RUNS) {
-        let Some(journal) = std::fs::read(file).ok().and_then(|bytes| Journal::parse(&bytes).ok()) else { continue };
+        let Some(journal) = std::fs::read(file).ok().and_then(|bytes| Journal::parse(&bytes).ok()) else {
+            continue;
+        };
         for record in journal.finished() {
             let took = longest.entry(record.id.task.clone()).or_insert(0);
             *took = record.durations.total.max(*took);

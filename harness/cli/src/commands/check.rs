@@ -11,7 +11,9 @@ use std::sync::Arc;
 use datasets::checks::read_checks;
 use harness_core::manifest::SuiteRef;
 use harness_core::plan::Planned;
-use harness_core::{AgentExit, Digest, Outcome, RunId, Task, TaskId, TrialId, TrialRecord, Variant, VariantName};
+use harness_core::{
+    AgentExit, Digest, Outcome, RunId, Task, TaskId, TrialId, TrialRecord, Variant, VariantName,
+};
 use harness_engine::{Cell, RunDir};
 use serde_json::{Value, json};
 
@@ -57,12 +59,16 @@ pub fn suite(mut context: Context, options: CheckSuite) -> Result<Exit, Failure>
     let selection = select::select(&mut context, &asked)?;
     let mut defects: Vec<Defect> = Vec::new();
     for invalid in &selection.invalid {
-        defects.push(Defect { task: invalid.task.clone(), what: format!("{}: {}", invalid.file, invalid.message) });
+        defects.push(Defect {
+            task: invalid.task.clone(),
+            what: format!("{}: {}", invalid.file, invalid.message),
+        });
     }
     let runtime = runtime()?;
     let backend = runtime.block_on(sandbox::open(&context))?;
     let (tasks, mut skipped) = plan::admit(&*backend, selection.tasks, &[]);
-    let tasks: BTreeMap<TaskId, Arc<Task>> = tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
+    let tasks: BTreeMap<TaskId, Arc<Task>> =
+        tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
     let mut cells: BTreeMap<VariantName, (Cell, Role)> = BTreeMap::new();
     let mut trials = Vec::new();
     for task in tasks.values() {
@@ -74,21 +80,47 @@ pub fn suite(mut context: Context, options: CheckSuite) -> Result<Exit, Failure>
     let mut records: Vec<TrialRecord> = Vec::new();
     let mut complete = true;
     if !trials.is_empty() {
-        let run = RunId::new(format!("check-{}", plan::run_name(&selection.name))).map_err(|error| Failure::of(Exit::Usage, &error))?;
+        let run = RunId::new(format!("check-{}", plan::run_name(&selection.name)))
+            .map_err(|error| Failure::of(Exit::Usage, &error))?;
         let variants: Vec<Cell> = cells.values().map(|(cell, _)| cell.clone()).collect();
-        let suite = SuiteRef { name: selection.name.clone(), sources: vec![select::absolute(&options.suite)], filter: options.filter, limit: options.limit, digest: Digest::of(b"") };
-        let selected = Selected { run: run.clone(), suite, tasks: &tasks, cells: &variants, invalid: selection.invalid, skipped: skipped.clone() };
+        let suite = SuiteRef {
+            name: selection.name.clone(),
+            sources: vec![select::absolute(&options.suite)],
+            filter: options.filter,
+            limit: options.limit,
+            digest: Digest::of(b""),
+        };
+        let selected = Selected {
+            run: run.clone(),
+            suite,
+            tasks: &tasks,
+            cells: &variants,
+            invalid: selection.invalid,
+            skipped: skipped.clone(),
+        };
         let manifest = plan::manifest(selected, &context.settings, &*backend)?;
-        let dir = RunDir::create(&context.settings.path("runs_dir"), &manifest, &trials).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
+        let dir = RunDir::create(&context.settings.path("runs_dir"), &manifest, &trials)
+            .map_err(|error| Failure::of(Exit::Unexpected, &error))?;
         let folder = dir.path().to_owned();
-        let job = Job { run, dir, trials, tasks: tasks.clone(), cells: variants, backend, display: if json { Display::Plain } else { Display::choose(false) } };
+        let job = Job {
+            run,
+            dir,
+            trials,
+            tasks: tasks.clone(),
+            cells: variants,
+            backend,
+            display: if json { Display::Plain } else { Display::choose(false) },
+        };
         let end = execute_quietly(&context, &runtime, job)?;
         complete = end.complete();
         let journal = read_journal(&folder)?;
         records = journal.finished().cloned().collect();
         for entry in &journal.entries {
             if let harness_core::Event::TaskSkipped { task, reason } = &entry.event {
-                skipped.push(harness_core::manifest::SkippedTask { task: task.to_string(), reason: reason.clone() });
+                skipped.push(harness_core::manifest::SkippedTask {
+                    task: task.to_string(),
+                    reason: reason.clone(),
+                });
             }
         }
     }
@@ -116,7 +148,12 @@ fn plan_task(
     trials: &mut Vec<Planned>,
     defects: &mut Vec<Defect>,
 ) -> Result<(), Failure> {
-    let mut add = |name: &str, agent: &str, settings: BTreeMap<String, Value>, role: Role, attempts: u32| -> Result<(), Failure> {
+    let mut add = |name: &str,
+                   agent: &str,
+                   settings: BTreeMap<String, Value>,
+                   role: Role,
+                   attempts: u32|
+     -> Result<(), Failure> {
         let name = VariantName::new(name).map_err(|error| Failure::of(Exit::Invalid, &error))?;
         if !cells.contains_key(&name) {
             let cell = plan::cell(agent, None, settings)?;
@@ -132,12 +169,17 @@ fn plan_task(
     if task.steps.iter().all(|step| !step.solution.is_empty()) {
         add("oracle", "oracle", BTreeMap::new(), Role::Solution, repeat)?;
     } else {
-        defects.push(Defect { task: task.id.to_string(), what: "has no solution: nothing proves that it can be solved".into() });
+        defects.push(Defect {
+            task: task.id.to_string(),
+            what: "has no solution: nothing proves that it can be solved".into(),
+        });
     }
     add("noop", "noop", BTreeMap::new(), Role::Nothing, 1)?;
     match read_checks(&task.origin) {
         Ok(checks) => {
-            for (kind, role, list) in [("wrong", Role::Wrong, checks.wrong), ("right", Role::Right, checks.right)] {
+            for (kind, role, list) in
+                [("wrong", Role::Wrong, checks.wrong), ("right", Role::Right, checks.right)]
+            {
                 for check in list {
                     let script = PathBuf::from("checks").join(kind).join(format!("{}.sh", check.name));
                     let mut settings = BTreeMap::from([("script".to_owned(), json!(script))]);
@@ -158,7 +200,12 @@ fn plan_task(
 }
 
 /// Adds what is wrong with a task, and returns how many trials have no result by our fault.
-fn judge(task: &Task, records: &[&TrialRecord], cells: &BTreeMap<VariantName, (Cell, Role)>, defects: &mut Vec<Defect>) -> usize {
+fn judge(
+    task: &Task,
+    records: &[&TrialRecord],
+    cells: &BTreeMap<VariantName, (Cell, Role)>,
+    defects: &mut Vec<Defect>,
+) -> usize {
     let mut faults = 0;
     let mut verdicts: BTreeSet<&str> = BTreeSet::new();
     let mut defect = |what: String| defects.push(Defect { task: task.id.to_string(), what });
@@ -179,21 +226,36 @@ fn judge(task: &Task, records: &[&TrialRecord], cells: &BTreeMap<VariantName, (C
             Role::Solution => {
                 verdicts.insert(record.outcome.name());
                 if !resolved {
-                    defect(format!("its own solution does not resolve it (attempt {}): {reason}", record.id.attempt));
+                    defect(format!(
+                        "its own solution does not resolve it (attempt {}): {reason}",
+                        record.id.attempt
+                    ));
                 }
             }
-            Role::Right if !resolved => defect(format!("{name}, which is right, does not resolve it: {reason}")),
+            Role::Right if !resolved => {
+                defect(format!("{name}, which is right, does not resolve it: {reason}"))
+            }
             Role::Nothing if resolved => defect("doing nothing resolves it".into()),
             Role::Wrong if resolved => defect(format!("{name}, which is wrong, resolves it")),
             _ => {}
         }
         if *role == Role::Wrong && record.agent_exit != Some(AgentExit::Finished) {
-            let said = record.integrity.iter().find(|finding| finding.check == "agent_said").map(|f| f.detail.as_str());
-            defect(format!("{name} does not pass what the agent can see: {}", said.unwrap_or("its script failed")));
+            let said = record
+                .integrity
+                .iter()
+                .find(|finding| finding.check == "agent_said")
+                .map(|f| f.detail.as_str());
+            defect(format!(
+                "{name} does not pass what the agent can see: {}",
+                said.unwrap_or("its script failed")
+            ));
         }
         if let (Role::Nothing, Some(tests)) = (role, record.tests) {
             if tests.fail_to_pass.passed > 0 {
-                defect(format!("{} of its FAIL_TO_PASS tests pass before anything was done", tests.fail_to_pass.passed));
+                defect(format!(
+                    "{} of its FAIL_TO_PASS tests pass before anything was done",
+                    tests.fail_to_pass.passed
+                ));
             }
             if tests.pass_to_pass.passed < tests.pass_to_pass.total {
                 let failing = tests.pass_to_pass.total - tests.pass_to_pass.passed;
@@ -206,7 +268,10 @@ fn judge(task: &Task, records: &[&TrialRecord], cells: &BTreeMap<VariantName, (C
         }
     }
     if verdicts.len() > 1 {
-        defect(format!("its own solution does not always come to the same: {}", verdicts.into_iter().collect::<Vec<_>>().join(", ")));
+        defect(format!(
+            "its own solution does not always come to the same: {}",
+            verdicts.into_iter().collect::<Vec<_>>().join(", ")
+        ));
     }
     faults
 }
@@ -217,7 +282,13 @@ fn read_journal(folder: &std::path::Path) -> Result<harness_core::journal::Journ
     harness_core::journal::Journal::parse(&bytes).map_err(|error| Failure::of(Exit::Unexpected, &error))
 }
 
-fn tell(json: bool, tasks: &BTreeMap<TaskId, Arc<Task>>, defects: &[Defect], skipped: &[harness_core::manifest::SkippedTask], trials: usize) {
+fn tell(
+    json: bool,
+    tasks: &BTreeMap<TaskId, Arc<Task>>,
+    defects: &[Defect],
+    skipped: &[harness_core::manifest::SkippedTask],
+    trials: usize,
+) {
     if json {
         let defects: Vec<_> = defects.iter().map(|d| json!({"task": d.task, "defect": d.what})).collect();
         let line = json!({"tasks": tasks.len(), "trials": trials, "defects": defects, "skipped": skipped});
@@ -225,15 +296,28 @@ fn tell(json: bool, tasks: &BTreeMap<TaskId, Arc<Task>>, defects: &[Defect], ski
         return;
     }
     for skip in skipped {
-        printer::data(&format!("skipped  {}: {}\n", printer::plain(&skip.task), printer::plain(&skip.reason)));
+        printer::data(&format!(
+            "skipped  {}: {}\n",
+            printer::plain(&skip.task),
+            printer::plain(&skip.reason)
+        ));
     }
     for defect in defects {
-        printer::data(&format!("defect   {}: {}\n", printer::plain(&defect.task), printer::plain(&defect.what)));
+        printer::data(&format!(
+            "defect   {}: {}\n",
+            printer::plain(&defect.task),
+            printer::plain(&defect.what)
+        ));
     }
     let sound = tasks.keys().filter(|id| {
         let id = id.as_str();
         defects.iter().all(|defect| defect.task != id) && skipped.iter().all(|skip| skip.task != id)
     });
     let sound = sound.count();
-    printer::data(&format!("{sound} of {} tasks are sound; {} defects, {} skipped, {trials} trials\n", tasks.len(), defects.len(), skipped.len()));
+    printer::data(&format!(
+        "{sound} of {} tasks are sound; {} defects, {} skipped, {trials} trials\n",
+        tasks.len(),
+        defects.len(),
+        skipped.len()
+    ));
 }

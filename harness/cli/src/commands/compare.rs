@@ -9,7 +9,8 @@ use crate::exit::{Exit, Failure};
 /// Compares. A single run compares its own variants with the first.
 pub fn compare(context: &Context, options: &Compare) -> Result<Exit, Failure> {
     let format = report::format(context, "terminal")?;
-    let names: Vec<(&str, Option<&str>)> = std::iter::once(&options.base).chain(&options.candidates).map(|name| split(name)).collect();
+    let names: Vec<(&str, Option<&str>)> =
+        std::iter::once(&options.base).chain(&options.candidates).map(|name| split(name)).collect();
     let results: Vec<Results> =
         names.iter().map(|(run, _)| report::read(&report::folder(context, run))).collect::<Result<_, _>>()?;
     let usage = |error: &reports::CompareError| Failure::of(Exit::Usage, error);
@@ -20,7 +21,11 @@ pub fn compare(context: &Context, options: &Compare) -> Result<Exit, Failure> {
         if at == 0 && found.len() > 1 && !options.candidates.is_empty() {
             let known: Vec<_> = found.iter().map(|side| side.variant).collect();
             return Err(Failure::new(Exit::Usage, format!("the base {} has several variants", options.base))
-                .hint(format!("name one: {}:{}", options.base, known.join(&format!(" or {}:", options.base)))));
+                .hint(format!(
+                    "name one: {}:{}",
+                    options.base,
+                    known.join(&format!(" or {}:", options.base))
+                )));
         }
         sides.extend(found);
     }

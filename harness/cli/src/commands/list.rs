@@ -16,7 +16,9 @@ pub fn list(context: &Context, what: List) -> Result<Exit, Failure> {
         List::Suites => suites(),
         List::Tasks { suite, filter } => tasks(context, suite, filter)?,
         List::Agents => agents(),
-        List::Sandboxes => BACKENDS.iter().map(|kind| json!({"name": kind.name(), "about": kind.about()})).collect(),
+        List::Sandboxes => {
+            BACKENDS.iter().map(|kind| json!({"name": kind.name(), "about": kind.about()})).collect()
+        }
         List::Formats => formats(),
         List::Metrics => metrics(),
         List::Runs => runs(context),
@@ -51,12 +53,18 @@ fn tasks(context: &Context, suite: String, filter: Option<String>) -> Result<Vec
             })
         })
         .collect();
-    rows.extend(found.invalid.iter().map(|invalid| json!({"name": invalid.task, "invalid": invalid.message, "file": invalid.file})));
+    rows.extend(
+        found
+            .invalid
+            .iter()
+            .map(|invalid| json!({"name": invalid.task, "invalid": invalid.message, "file": invalid.file})),
+    );
     Ok(rows)
 }
 
 fn agents() -> Vec<Value> {
-    let setting = |spec: &harness_engine::agents::SettingSpec| json!({"name": spec.name, "about": spec.about});
+    let setting =
+        |spec: &harness_engine::agents::SettingSpec| json!({"name": spec.name, "about": spec.about});
     harness_engine::agents::AGENTS
         .iter()
         .map(|kind| json!({"name": kind.name(), "about": kind.about(), "settings": kind.settings().iter().map(setting).collect::<Vec<_>>()}))
@@ -64,8 +72,12 @@ fn agents() -> Vec<Value> {
 }
 
 fn formats() -> Vec<Value> {
-    let tasks = datasets::FORMATS.iter().map(|format| json!({"name": format.name(), "of": "tasks", "about": format.summary()}));
-    let reports = reports::FORMATS.iter().map(|format| json!({"name": format.name(), "of": "reports", "about": format.about()}));
+    let tasks = datasets::FORMATS
+        .iter()
+        .map(|format| json!({"name": format.name(), "of": "tasks", "about": format.summary()}));
+    let reports = reports::FORMATS
+        .iter()
+        .map(|format| json!({"name": format.name(), "of": "reports", "about": format.about()}));
     tasks.chain(reports).collect()
 }
 
@@ -83,18 +95,31 @@ fn runs(context: &Context) -> Vec<Value> {
 /// Name and the line about it; for rows without one, what else they say.
 fn table(rows: &[Value]) -> String {
     let text = |row: &Value, key: &str| row.get(key).and_then(Value::as_str).map(printer::plain);
-    let width = rows.iter().filter_map(|row| text(row, "name")).map(|name| name.chars().count()).max().unwrap_or(0);
+    let width =
+        rows.iter().filter_map(|row| text(row, "name")).map(|name| name.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
     for row in rows {
         let name = text(row, "name").unwrap_or_default();
         let of = text(row, "of").map(|of| format!("{of:<8} ")).unwrap_or_default();
-        let traits: Vec<_> = ["difficulty", "language"].iter().filter_map(|key| text(row, key)).map(|word| format!("{word:<11}")).collect();
-        let about = text(row, "about").or_else(|| text(row, "invalid").map(|why| format!("invalid: {why}"))).or_else(|| text(row, "created")).unwrap_or_default();
+        let traits: Vec<_> = ["difficulty", "language"]
+            .iter()
+            .filter_map(|key| text(row, key))
+            .map(|word| format!("{word:<11}"))
+            .collect();
+        let about = text(row, "about")
+            .or_else(|| text(row, "invalid").map(|why| format!("invalid: {why}")))
+            .or_else(|| text(row, "created"))
+            .unwrap_or_default();
         let line = format!("{name:<width$}  {of}{}{about}", traits.concat());
         out.push_str(&fitted(line.trim_end()));
         out.push('\n');
         for setting in row.get("settings").and_then(Value::as_array).into_iter().flatten() {
-            let line = format!("{:width$}  {:<8} {}", "", text(setting, "name").unwrap_or_default(), text(setting, "about").unwrap_or_default());
+            let line = format!(
+                "{:width$}  {:<8} {}",
+                "",
+                text(setting, "name").unwrap_or_default(),
+                text(setting, "about").unwrap_or_default()
+            );
             out.push_str(&fitted(&line));
             out.push('\n');
         }

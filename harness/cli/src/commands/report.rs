@@ -33,7 +33,8 @@ pub fn after_run(context: &Context, folder: &Path, json: bool) -> Result<(), Fai
         return Ok(());
     }
     let format = format(context, "terminal")?;
-    let bytes = format.report(&[results], &look(true)).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
+    let bytes =
+        format.report(&[results], &look(true)).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
     printer::raw(&bytes);
     Ok(())
 }
@@ -58,7 +59,9 @@ pub fn write(file: Option<&Path>, bytes: &[u8]) -> Result<Exit, Failure> {
     match file {
         None => printer::raw(bytes),
         Some(file) => {
-            std::fs::write(file, bytes).map_err(|error| Failure::new(Exit::Unexpected, format!("cannot write {}: {error}", file.display())))?;
+            std::fs::write(file, bytes).map_err(|error| {
+                Failure::new(Exit::Unexpected, format!("cannot write {}: {error}", file.display()))
+            })?;
             printer::say(&format!("wrote {}", file.display()));
         }
     }
@@ -68,7 +71,11 @@ pub fn write(file: Option<&Path>, bytes: &[u8]) -> Result<Exit, Failure> {
 /// The folder of a run: a path where it is one, else a name below the runs folder.
 pub fn folder(context: &Context, run: &str) -> PathBuf {
     let path = Path::new(run);
-    if run.contains('/') && path.join("manifest.json").is_file() { path.to_owned() } else { context.settings.path("runs_dir").join(run) }
+    if run.contains('/') && path.join("manifest.json").is_file() {
+        path.to_owned()
+    } else {
+        context.settings.path("runs_dir").join(run)
+    }
 }
 
 /// Reads and folds a run.
@@ -76,7 +83,9 @@ pub fn read(folder: &Path) -> Result<Results, Failure> {
     let files = RunFiles::read(folder).map_err(|error| {
         let failure = Failure::of(Exit::Invalid, &error);
         match error {
-            reports::ReadError::NotARun(_) => Failure { code: Exit::Usage, ..failure }.hint("`harness list runs` shows what there is"),
+            reports::ReadError::NotARun(_) => {
+                Failure { code: Exit::Usage, ..failure }.hint("`harness list runs` shows what there is")
+            }
             _ => failure,
         }
     })?;
@@ -91,7 +100,11 @@ pub fn runs(context: &Context) -> Vec<(String, PathBuf, i64)> {
             let folder = entry.path();
             let text = std::fs::read(folder.join("manifest.json")).ok()?;
             let manifest: serde_json::Value = serde_json::from_slice(&text).ok()?;
-            Some((entry.file_name().to_string_lossy().into_owned(), folder, manifest.get("created_ms")?.as_i64()?))
+            Some((
+                entry.file_name().to_string_lossy().into_owned(),
+                folder,
+                manifest.get("created_ms")?.as_i64()?,
+            ))
         })
         .collect();
     runs.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| b.0.cmp(&a.0)));

@@ -28,11 +28,16 @@ pub fn resume(mut context: Context, options: Resume) -> Result<Exit, Failure> {
         sources: manifest.suite.sources.clone(),
         filter: manifest.suite.filter.clone(),
         limit: manifest.suite.limit,
-        env_pass: manifest.settings.get("env_pass").and_then(|s| serde_json::from_value(s.value.clone()).ok()).unwrap_or_default(),
+        env_pass: manifest
+            .settings
+            .get("env_pass")
+            .and_then(|s| serde_json::from_value(s.value.clone()).ok())
+            .unwrap_or_default(),
         keep_going: true,
     };
     let found = select::select(&mut context, &asked)?;
-    let tasks: BTreeMap<TaskId, Arc<Task>> = found.tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
+    let tasks: BTreeMap<TaskId, Arc<Task>> =
+        found.tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
     for planned in &trials {
         let now = tasks.get(&planned.id.task).map(|task| &task.digest);
         if now != Some(&planned.task_digest) {
@@ -45,10 +50,10 @@ pub fn resume(mut context: Context, options: Resume) -> Result<Exit, Failure> {
     let cells = manifest
         .variants
         .iter()
-        .map(|variant| plan::cell(&variant.agent, variant.model.as_deref(), variant.settings.clone()).map(|cell| harness_engine::Cell {
-            variant: Arc::new(variant.clone()),
-            agent: cell.agent,
-        }))
+        .map(|variant| {
+            plan::cell(&variant.agent, variant.model.as_deref(), variant.settings.clone())
+                .map(|cell| harness_engine::Cell { variant: Arc::new(variant.clone()), agent: cell.agent })
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let runtime = runtime()?;
     let backend = runtime.block_on(sandbox::open(&context))?;
@@ -59,8 +64,13 @@ pub fn resume(mut context: Context, options: Resume) -> Result<Exit, Failure> {
 /// Settings as the run began. One that a file or the program itself would set otherwise today is a change, and named.
 fn restore(context: &mut Context, manifest: &Manifest, options: &Resume) -> Result<(), Failure> {
     if manifest.harness_version != env!("CARGO_PKG_VERSION") {
-        let message = format!("the run was begun by harness {}, this is {}", manifest.harness_version, env!("CARGO_PKG_VERSION"));
-        return Err(Failure::new(Exit::Invalid, message).hint("go on with the version that began it, or start a new run"));
+        let message = format!(
+            "the run was begun by harness {}, this is {}",
+            manifest.harness_version,
+            env!("CARGO_PKG_VERSION")
+        );
+        return Err(Failure::new(Exit::Invalid, message)
+            .hint("go on with the version that began it, or start a new run"));
     }
     let now: BTreeMap<&'static str, crate::settings::Layered> =
         context.settings.mattering().map(|(name, layered)| (name, layered.clone())).collect();
@@ -69,12 +79,22 @@ fn restore(context: &mut Context, manifest: &Manifest, options: &Resume) -> Resu
         // What a flag or the suite said holds again; only files and defaults could have moved under the run.
         let same_layer = then.source == layered.source;
         if same_layer && then.value != layered.value {
-            let message = format!("the setting {name} changed since the run began: {} then, {} now (from {})", then.value, layered.value, layered.source);
-            return Err(Failure::new(Exit::Invalid, message).hint("put it back as it was, or start a new run"));
+            let message = format!(
+                "the setting {name} changed since the run began: {} then, {} now (from {})",
+                then.value, layered.value, layered.source
+            );
+            return Err(
+                Failure::new(Exit::Invalid, message).hint("put it back as it was, or start a new run")
+            );
         }
         if !same_layer && layered.source != "default" && then.value != layered.value {
-            let message = format!("the setting {name} changed since the run began: {} then, {} now (from {})", then.value, layered.value, layered.source);
-            return Err(Failure::new(Exit::Invalid, message).hint("put it back as it was, or start a new run"));
+            let message = format!(
+                "the setting {name} changed since the run began: {} then, {} now (from {})",
+                then.value, layered.value, layered.source
+            );
+            return Err(
+                Failure::new(Exit::Invalid, message).hint("put it back as it was, or start a new run")
+            );
         }
         context.settings.flag(name, Some(then.value.clone()));
     }
@@ -87,7 +107,10 @@ fn restore(context: &mut Context, manifest: &Manifest, options: &Resume) -> Resu
 fn refused(error: &RunDirError) -> Failure {
     let code = match error {
         RunDirError::Missing { .. } | RunDirError::Held { .. } => Exit::Usage,
-        RunDirError::TooNew { .. } | RunDirError::Damaged { .. } | RunDirError::Journal { .. } | RunDirError::TooLarge { .. } => Exit::Invalid,
+        RunDirError::TooNew { .. }
+        | RunDirError::Damaged { .. }
+        | RunDirError::Journal { .. }
+        | RunDirError::TooLarge { .. } => Exit::Invalid,
         RunDirError::Exists(_) | RunDirError::Io { .. } => Exit::Unexpected,
     };
     let failure = Failure::of(code, error);

@@ -25,7 +25,9 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
     let by_default = given.is_empty();
     let agents = if by_default { ["oracle", "noop"].map(named).into() } else { given };
     if by_default && !options.model.is_empty() {
-        return Err(Failure::new(Exit::Usage, "--model needs an agent that uses one").hint("name it: --agent NAME"));
+        return Err(
+            Failure::new(Exit::Usage, "--model needs an agent that uses one").hint("name it: --agent NAME")
+        );
     }
     let cells = plan::cells(&agents, &options.model)?;
     let asked = Asked {
@@ -46,7 +48,8 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         let failure = Failure::new(Exit::NothingSelected, "none of the selected tasks can run here");
         return Err(failure.hint("`--rootfs host` runs any task on this machine's own root file system"));
     }
-    let tasks: BTreeMap<TaskId, Arc<Task>> = tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
+    let tasks: BTreeMap<TaskId, Arc<Task>> =
+        tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
     let trials = select::trials(&context, &tasks, &cells)?;
     if options.dry_run {
         return dry_run(&trials, json);
@@ -61,11 +64,22 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         limit: options.limit,
         digest: Digest::of(b""),
     };
-    let selected = Selected { run: run.clone(), suite, tasks: &tasks, cells: &cells, invalid: selection.invalid, skipped };
+    let selected = Selected {
+        run: run.clone(),
+        suite,
+        tasks: &tasks,
+        cells: &cells,
+        invalid: selection.invalid,
+        skipped,
+    };
     let manifest = plan::manifest(selected, &context.settings, &*backend)?;
     let runs = context.settings.path("runs_dir");
     let dir = RunDir::create(&runs, &manifest, &trials).map_err(|error| {
-        let code = if matches!(error, harness_engine::RunDirError::Exists(_)) { Exit::Usage } else { Exit::Unexpected };
+        let code = if matches!(error, harness_engine::RunDirError::Exists(_)) {
+            Exit::Usage
+        } else {
+            Exit::Unexpected
+        };
         Failure::of(code, &error)
     })?;
     let job = Job { run, dir, trials, tasks, cells, backend, display: Display::choose(json) };
@@ -100,7 +114,11 @@ fn flags(context: &mut Context, options: &RunOptions) {
 
 fn dry_run(trials: &[Planned], json: bool) -> Result<Exit, Failure> {
     for planned in trials {
-        let line = if json { harness_core::journal::line(planned) } else { format!("{}\n", printer::plain(&planned.id.path())).into_bytes() };
+        let line = if json {
+            harness_core::journal::line(planned)
+        } else {
+            format!("{}\n", printer::plain(&planned.id.path())).into_bytes()
+        };
         printer::raw(&line);
     }
     printer::say(&format!("{} trials would be run", trials.len()));
@@ -119,7 +137,11 @@ pub struct Job {
 }
 
 /// Runs it, shows the result, and says how it ended and what comes next.
-pub fn execute(context: &Context, runtime: &tokio::runtime::Runtime, job: Job) -> Result<(Exit, bool), Failure> {
+pub fn execute(
+    context: &Context,
+    runtime: &tokio::runtime::Runtime,
+    job: Job,
+) -> Result<(Exit, bool), Failure> {
     let folder = job.dir.path().to_owned();
     let resume = format!("harness resume {}{}", job.run, runs_dir_flag(context));
     let json = job.display == Display::Json;
@@ -127,7 +149,10 @@ pub fn execute(context: &Context, runtime: &tokio::runtime::Runtime, job: Job) -
     report::after_run(context, &folder, json)?;
     if !end.complete() {
         let why = if end.failed_fast { "stopped by --fail-fast" } else { "interrupted" };
-        printer::say(&format!("{why}: {} of {} trials finished; go on with `{resume}`", end.finished, end.planned));
+        printer::say(&format!(
+            "{why}: {} of {} trials finished; go on with `{resume}`",
+            end.finished, end.planned
+        ));
         return Ok((if end.interrupted { Exit::Interrupted } else { Exit::Completed }, false));
     }
     if end.finished == 0 {
@@ -135,7 +160,10 @@ pub fn execute(context: &Context, runtime: &tokio::runtime::Runtime, job: Job) -
         return Ok((Exit::NothingSelected, false));
     }
     if end.harness_faults > 0 {
-        printer::warn(&format!("{} trials have no result by the harness's own fault; they count for nobody", end.harness_faults));
+        printer::warn(&format!(
+            "{} trials have no result by the harness's own fault; they count for nobody",
+            end.harness_faults
+        ));
         return Ok((Exit::HarnessFaults, true));
     }
     printer::say("completed (exit 0 means that all was tried, not that it was solved)");
@@ -143,7 +171,11 @@ pub fn execute(context: &Context, runtime: &tokio::runtime::Runtime, job: Job) -
 }
 
 /// Runs it with signals and the live view, and nothing after.
-pub fn execute_quietly(context: &Context, runtime: &tokio::runtime::Runtime, job: Job) -> Result<RunEnd, Failure> {
+pub fn execute_quietly(
+    context: &Context,
+    runtime: &tokio::runtime::Runtime,
+    job: Job,
+) -> Result<RunEnd, Failure> {
     let folder = job.dir.path().to_owned();
     let resume = format!("harness resume {}{}", job.run, runs_dir_flag(context));
     let settings = plan::run_settings(&context.settings)?;
@@ -178,14 +210,21 @@ pub fn execute_quietly(context: &Context, runtime: &tokio::runtime::Runtime, job
 }
 
 fn runs_dir_flag(context: &Context) -> String {
-    let dir = context.settings.iter().find(|(name, _)| *name == "runs_dir").filter(|(_, layered)| layered.source == "flag");
-    dir.map(|(_, layered)| format!(" --runs-dir {}", layered.value.as_str().unwrap_or_default())).unwrap_or_default()
+    let dir = context
+        .settings
+        .iter()
+        .find(|(name, _)| *name == "runs_dir")
+        .filter(|(_, layered)| layered.source == "flag");
+    dir.map(|(_, layered)| format!(" --runs-dir {}", layered.value.as_str().unwrap_or_default()))
+        .unwrap_or_default()
 }
 
 fn next_steps() {
     printer::say("");
     printer::say("No model took part: `oracle` ran each task's own solution, `noop` did nothing. Next:");
-    printer::say("  your own agent        harness run suite --agent command --agent-set run='my-agent \"$HARNESS_INSTRUCTION\"'");
+    printer::say(
+        "  your own agent        harness run suite --agent command --agent-set run='my-agent \"$HARNESS_INSTRUCTION\"'",
+    );
     printer::say("  your own task         harness new task my-task");
     printer::say("  why a trial failed    harness show trial RUN TASK/VARIANT");
 }

@@ -45,8 +45,9 @@ pub fn select(context: &mut Context, asked: &Asked) -> Result<Found, Failure> {
     let filter = filter.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     let mut host_vars = BTreeMap::new();
     for name in &asked.env_pass {
-        let value = std::env::var(name)
-            .map_err(|_| Failure::new(Exit::Usage, format!("--env-pass {name}: the host has no such variable")))?;
+        let value = std::env::var(name).map_err(|_| {
+            Failure::new(Exit::Usage, format!("--env-pass {name}: the host has no such variable"))
+        })?;
         host_vars.insert(name.clone(), value);
     }
     let seed = context.settings.count("seed")?;
@@ -75,12 +76,15 @@ pub fn select(context: &mut Context, asked: &Asked) -> Result<Found, Failure> {
         }
         let count = selection.invalid.len();
         let tasks = if count == 1 { "1 task is".to_owned() } else { format!("{count} tasks are") };
-        return Err(Failure::new(Exit::Invalid, format!("{tasks} invalid, so nothing was started"))
-            .hint("mend them, or run the others with --keep-going: invalid tasks are then counted and shown"));
+        return Err(Failure::new(Exit::Invalid, format!("{tasks} invalid, so nothing was started")).hint(
+            "mend them, or run the others with --keep-going: invalid tasks are then counted and shown",
+        ));
     }
     if selection.tasks.is_empty() {
         let code = if selection.invalid.is_empty() { Exit::NothingSelected } else { Exit::Invalid };
-        return Err(Failure::new(code, "no task was selected").hint("`harness list tasks` shows what there is"));
+        return Err(
+            Failure::new(code, "no task was selected").hint("`harness list tasks` shows what there is")
+        );
     }
     suite_defaults(context, &selection.defaults);
     let invalid = selection.invalid.iter().map(datasets::InvalidTask::note).collect();
@@ -130,7 +134,8 @@ pub fn trials(
 
 /// A source that means the same from another folder: paths become absolute, names stay names.
 pub fn absolute(source: &str) -> String {
-    let here = |path: &str| std::path::absolute(path).map_or_else(|_| path.to_owned(), |p| p.display().to_string());
+    let here =
+        |path: &str| std::path::absolute(path).map_or_else(|_| path.to_owned(), |p| p.display().to_string());
     if let Some((format, path)) = source.split_once(':').filter(|(format, _)| !format.contains('/')) {
         return format!("{format}:{}", here(path));
     }

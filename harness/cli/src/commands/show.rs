@@ -28,8 +28,19 @@ fn show_run(context: &Context, run: &str, json: bool) -> Result<Exit, Failure> {
         return Ok(Exit::Completed);
     }
     let info = &results.run;
-    let mut text = format!("run       {}\nsuite     {} ({})\nbegun     {}\nharness   {}\nattempts  {}\n", info.id, info.suite, info.sources.join(", "), info.created, info.harness_version, info.attempts);
-    text += &format!("sandbox   {} (root file system: {}, network: {})\n", info.sandbox.backend, info.sandbox.rootfs, info.sandbox.network);
+    let mut text = format!(
+        "run       {}\nsuite     {} ({})\nbegun     {}\nharness   {}\nattempts  {}\n",
+        info.id,
+        info.suite,
+        info.sources.join(", "),
+        info.created,
+        info.harness_version,
+        info.attempts
+    );
+    text += &format!(
+        "sandbox   {} (root file system: {}, network: {})\n",
+        info.sandbox.backend, info.sandbox.rootfs, info.sandbox.network
+    );
     for weakness in &info.sandbox.weaknesses {
         text += &format!("          - {weakness}\n");
     }
@@ -40,7 +51,10 @@ fn show_run(context: &Context, run: &str, json: bool) -> Result<Exit, Failure> {
         text += &format!("machine   {name} = {value}\n");
     }
     let totals = &info.totals;
-    text += &format!("trials    {} of {} finished: {} resolved, {} unresolved, {} stopped\n", totals.finished, totals.planned, totals.resolved, totals.unresolved, totals.stopped);
+    text += &format!(
+        "trials    {} of {} finished: {} resolved, {} unresolved, {} stopped\n",
+        totals.finished, totals.planned, totals.resolved, totals.unresolved, totals.stopped
+    );
     printer::data(&printer::plain(&text));
     Ok(Exit::Completed)
 }
@@ -61,8 +75,13 @@ fn show_trial(context: &Context, run: &str, trial: &str, json: bool) -> Result<E
 /// `TASK`, `TASK/VARIANT` or `TASK/VARIANT/ATTEMPT`, which must mean one trial.
 fn find(results: &Results, wanted: &str) -> Result<TrialId, Failure> {
     let parts: Vec<&str> = wanted.trim_end_matches('/').split('/').collect();
-    let finished = results.trials.iter().map(|trial| (trial.task.as_str(), trial.variant.as_str(), trial.attempt));
-    let unfinished = results.run.unfinished.iter().map(|trial| (trial.task.as_str(), trial.variant.as_str(), trial.attempt));
+    let finished =
+        results.trials.iter().map(|trial| (trial.task.as_str(), trial.variant.as_str(), trial.attempt));
+    let unfinished = results
+        .run
+        .unfinished
+        .iter()
+        .map(|trial| (trial.task.as_str(), trial.variant.as_str(), trial.attempt));
     let matches: Vec<_> = finished
         .chain(unfinished)
         .filter(|(task, variant, attempt)| {
@@ -73,12 +92,22 @@ fn find(results: &Results, wanted: &str) -> Result<TrialId, Failure> {
     match matches.as_slice() {
         [(task, variant, attempt)] => {
             let id = |error: harness_core::IdError| Failure::of(Exit::Invalid, &error);
-            Ok(TrialId { task: TaskId::new(*task).map_err(id)?, variant: VariantName::new(*variant).map_err(id)?, attempt: *attempt })
+            Ok(TrialId {
+                task: TaskId::new(*task).map_err(id)?,
+                variant: VariantName::new(*variant).map_err(id)?,
+                attempt: *attempt,
+            })
         }
-        [] => Err(Failure::new(Exit::Usage, format!("the run {} has no trial {wanted}", results.run.id)).hint("`harness report` lists its trials")),
+        [] => Err(Failure::new(Exit::Usage, format!("the run {} has no trial {wanted}", results.run.id))
+            .hint("`harness report` lists its trials")),
         several => {
-            let names: Vec<_> = several.iter().take(8).map(|(task, variant, attempt)| format!("{task}/{variant}/{attempt}")).collect();
-            Err(Failure::new(Exit::Usage, format!("{wanted} means {} trials", several.len())).hint(format!("name one: {}", names.join(", "))))
+            let names: Vec<_> = several
+                .iter()
+                .take(8)
+                .map(|(task, variant, attempt)| format!("{task}/{variant}/{attempt}"))
+                .collect();
+            Err(Failure::new(Exit::Usage, format!("{wanted} means {} trials", several.len()))
+                .hint(format!("name one: {}", names.join(", "))))
         }
     }
 }
@@ -88,7 +117,8 @@ fn show_task(context: &Context, source: String, json: bool) -> Result<Exit, Fail
     let asked = Asked { sources: vec![source.clone()], ..Asked::default() };
     let mut found = select::select(&mut context, &asked)?;
     if found.tasks.len() != 1 {
-        return Err(Failure::new(Exit::Usage, format!("{source} is {} tasks", found.tasks.len())).hint("`harness list tasks` lists them; name one as SUITE/TASK"));
+        return Err(Failure::new(Exit::Usage, format!("{source} is {} tasks", found.tasks.len()))
+            .hint("`harness list tasks` lists them; name one as SUITE/TASK"));
     }
     let task = found.tasks.remove(0);
     let limits = &task.environment.limits;
@@ -129,7 +159,9 @@ fn show_task(context: &Context, source: String, json: bool) -> Result<Exit, Fail
 }
 
 fn show_settings(context: &Context, json: bool) -> Result<Exit, Failure> {
-    let about = |name: &str| crate::settings::KNOWN.iter().find(|known| known.name == name).map_or("", |known| known.about);
+    let about = |name: &str| {
+        crate::settings::KNOWN.iter().find(|known| known.name == name).map_or("", |known| known.about)
+    };
     if json {
         let rows: Vec<_> = context.settings.iter().map(|(name, layered)| json!({"name": name, "value": layered.value, "source": layered.source, "about": about(name)})).collect();
         printer::raw(&harness_core::journal::line(&rows));

@@ -45,8 +45,13 @@ impl AgentKind for Oracle {
         given: &BTreeMap<String, serde_json::Value>,
     ) -> Result<Arc<dyn Agent>, SettingError> {
         let script = settings::text(given, "script").map(PathBuf::from);
-        let bad = |name: &str, message: &str| SettingError::Bad { agent: "oracle".into(), name: name.into(), message: message.into() };
-        let inside = |path: &PathBuf| path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        let bad = |name: &str, message: &str| SettingError::Bad {
+            agent: "oracle".into(),
+            name: name.into(),
+            message: message.into(),
+        };
+        let inside =
+            |path: &PathBuf| path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
         if script.as_ref().is_some_and(|path| !inside(path)) {
             return Err(bad("script", "must be a path below the task's folder"));
         }
@@ -86,7 +91,10 @@ impl Solution {
             ..ProcessSpec::shell(test)
         };
         let output = OutputSpec { file: Some(session.log.to_owned()), ..OutputSpec::default() };
-        let result = session.sandbox.exec(ExecSpec { stdout: output.clone(), stderr: output, ..ExecSpec::new(process) }).await?;
+        let result = session
+            .sandbox
+            .exec(ExecSpec { stdout: output.clone(), stderr: output, ..ExecSpec::new(process) })
+            .await?;
         if result.exit.success() {
             return Ok(AgentReport::ended(AgentExit::Finished));
         }
@@ -140,7 +148,9 @@ impl Agent for Solution {
             Exit::TimedOut => AgentExit::TimedOut,
             Exit::Code(_) | Exit::Signal(_) | Exit::OutOfMemory => AgentExit::Crashed,
         };
-        if let (AgentExit::Finished, true, Some(test)) = (exit, self.visible, &session.task.hints.visible_test) {
+        if let (AgentExit::Finished, true, Some(test)) =
+            (exit, self.visible, &session.task.hints.visible_test)
+        {
             return self.see(session, test).await;
         }
         let message =

@@ -3,8 +3,8 @@
 
 mod backend;
 mod capabilities;
-mod channel;
 pub(crate) mod cgroup;
+mod channel;
 pub(crate) mod disk;
 pub(crate) mod dockerfile;
 pub(crate) mod etc;

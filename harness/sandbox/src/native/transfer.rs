@@ -45,9 +45,7 @@ fn pack(source: &Source, options: &PutOptions, to: &mut impl Write) -> Result<()
     let exclude: Vec<Vec<u8>> = options.exclude.iter().map(|glob| glob.clone().into_bytes()).collect();
     let what = Send { limit: u64::MAX, max_entries: u64::MAX, exclude: &exclude, mode: options.mode };
     match source {
-        Source::Bytes(bytes) => {
-            tree::send_file(bytes, options.mode.unwrap_or(0o644), to)
-        }
+        Source::Bytes(bytes) => tree::send_file(bytes, options.mode.unwrap_or(0o644), to),
         Source::File(path) => {
             let (folder, name) = parent(path)?;
             tree::send_regular(folder.as_fd(), &name, &what, to)
@@ -176,7 +174,7 @@ async fn with_socket<T: std::marker::Send + 'static>(
             tree::Error::Missing(message) => SandboxError::Inside { message },
             tree::Error::TooLarge(what, limit) => SandboxError::TooLarge { what, limit },
             tree::Error::Escape(path) => SandboxError::Escape {
-                path: PathBuf::from(std::os::unix::ffi::OsStringExt::from_vec(path)),
+                path: PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path)),
             },
             // The process that moved the files is gone: with the whole sandbox, or ended by `kill_all`.
             tree::Error::Broken(what) => match guest.lost() {
