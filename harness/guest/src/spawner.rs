@@ -95,7 +95,8 @@ impl Spawner {
         match request {
             SpawnerRequest::Hello { .. } => Ok(()),
             SpawnerRequest::Attach { call, path, read_only, plain_ids } => {
-                let answer = match self.attach(&path, read_only, plain_ids) {
+                let given = frame.fds.into_iter().next();
+                let answer = match self.attach(&path, given, read_only, plain_ids) {
                     Ok(slot) => SpawnerReply::Attached { call, slot },
                     Err(trouble) => failed(call, &trouble),
                 };
@@ -138,15 +139,27 @@ impl Spawner {
     }
 
     /// Makes a host path a mount in our own world, read-only and idmapped as asked.
-    fn attach(&mut self, path: &[u8], read_only: bool, plain_ids: bool) -> Result<u32, Trouble> {
+    fn attach(
+        &mut self,
+        path: &[u8],
+        given: Option<OwnedFd>,
+        read_only: bool,
+        plain_ids: bool,
+    ) -> Result<u32, Trouble> {
         let name = || String::from_utf8_lossy(path).into_owned();
-        let c_path = sys::c_string(path).tried_with(name)?;
-        self.enter(self.host.as_fd())?;
-        let opened = sys::open_tree(libc::AT_FDCWD, &c_path).tried_with(|| format!("open {}", name()));
-        let folder = is_folder(&c_path);
-        // Whatever became of it, we must be back in our own world before anything is cloned.
-        self.enter(self.world.as_fd())?;
-        let mount = opened?;
+        let (mount, folder) = match given {
+            Some(mount) => (mount, true),
+            None => {
+                let c_path = sys::c_string(path).tried_with(name)?;
+                self.enter(self.host.as_fd())?;
+                let opened =
+                    sys::open_tree(libc::AT_FDCWD, &c_path).tried_with(|| format!("open {}", name()));
+                let folder = is_folder(&c_path);
+                // Whatever became of it, we must be back in our own world before anything is cloned.
+                self.enter(self.world.as_fd())?;
+                (opened?, folder)
+            }
+        };
         let mut set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
         if read_only {
             set |= libc::MOUNT_ATTR_RDONLY;

@@ -4,6 +4,7 @@
 mod backend;
 mod capabilities;
 pub(crate) mod cgroup;
+mod changes;
 mod channel;
 pub(crate) mod disk;
 pub(crate) mod dockerfile;
@@ -20,6 +21,7 @@ pub(crate) mod scratch;
 pub(crate) mod seccomp;
 pub(crate) mod skeleton;
 mod spawner;
+mod store;
 pub(crate) mod toolchains;
 mod transfer;
 
