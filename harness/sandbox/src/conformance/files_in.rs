@@ -26,6 +26,7 @@ pub(super) const CASES: &[Case] = &[
     case!("read", "one file is read whole", read),
     case!("read-none", "what is no regular file is none, a pipe too", read_none),
     case!("read-limit", "a file above the limit is refused, never cut", read_limit),
+    case!("read-limit-huge", "a file of 20 GB is refused at once", read_limit_huge),
 ];
 
 async fn file(ctx: &Ctx) -> Result<(), Failure> {
@@ -260,6 +261,11 @@ async fn read_limit(ctx: &Ctx) -> Result<(), Failure> {
     put(&*sandbox, "/tmp/file", &[7; 1001]).await?;
     refused("a file of 1001 bytes", sandbox.read("/tmp/file", 1000).await, is_too_large)?;
     ensure_eq!(sandbox.read("/tmp/file", 1001).await?.map(|bytes| bytes.len()), Some(1001), "at the limit");
+    Ok(())
+}
+
+async fn read_limit_huge(ctx: &Ctx) -> Result<(), Failure> {
+    let sandbox = ctx.sandbox().await?;
     ok(&*sandbox, "truncate -s 20G /tmp/huge").await?;
     refused("a file of 20 GB", sandbox.read("/tmp/huge", 1000).await, is_too_large)
 }

@@ -243,6 +243,7 @@ async fn apart(ctx: &Ctx) -> Result<(), Failure> {
     let running = start_heart(&first).await?;
     let seen = ok(&*second, "ls /tmp /srv /dev/shm").await?;
     ensure!(!seen.contains("first-was-here"), "files are seen: {seen}");
+    ok(&*second, "cat /proc/self/cmdline").await?;
     let seen = sh(&*second, "cat /proc/[0-9]*/cmdline | tr '\\000' ' '").await?;
     ensure!(!seen.stdout.text().contains("echo >> /tmp/beat"), "processes are seen: {}", seen.stdout.text());
     second.kill_all().await?;

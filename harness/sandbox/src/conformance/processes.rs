@@ -77,7 +77,8 @@ async fn background(ctx: &Ctx) -> Result<(), Failure> {
 async fn kill_all(ctx: &Ctx) -> Result<(), Failure> {
     let sandbox = ctx.sandbox().await?;
     // With streams given away, so that the command itself ends.
-    ok(&*sandbox, &format!("{{ {} }} > /dev/null 2>&1; sleep 1", fugitives())).await?;
+    ok(&*sandbox, &format!("{{ {} }} > /dev/null 2>&1; sleep 1; kill -0 $(cat /tmp/stopped)", fugitives()))
+        .await?;
     beating(&*sandbox).await?;
     sandbox.kill_all().await?;
     silent(&*sandbox).await?;
@@ -154,6 +155,7 @@ async fn reaping(ctx: &Ctx) -> Result<(), Failure> {
     ok(&*sandbox, "for i in 1 2 3 4 5 6 7 8; do (sh -c 'sleep 0.2' &) ; done").await?;
     sleep(Duration::from_secs(1)).await;
     // `[Z]` so that the command does not find itself.
+    ensure!(ok(&*sandbox, "cat /proc/[0-9]*/status").await?.contains("State:"), "no table of processes");
     let result = sh(&*sandbox, "cat /proc/[0-9]*/status 2>/dev/null | grep -c 'State:.[Z]'").await?;
     ensure_eq!(result.stdout.text().trim_end(), "0", "zombies, {}", result.stderr.text());
     Ok(())

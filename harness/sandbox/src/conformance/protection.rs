@@ -20,6 +20,7 @@ pub(super) const CASES: &[Case] = &[
 
 async fn unkillable(ctx: &Ctx) -> Result<(), Failure> {
     let sandbox = ctx.sandbox().await?;
+    ok(&*sandbox, "test -d /proc/1").await?;
     for signal in ["TERM", "KILL", "STOP", "INT", "SEGV", "HUP", "USR1"] {
         sh(&*sandbox, &format!("kill -{signal} 1")).await?;
         ensure_eq!(ok(&*sandbox, "echo on").await?, "on\n", "a command after kill -{signal} 1");
@@ -31,6 +32,12 @@ async fn unkillable(ctx: &Ctx) -> Result<(), Failure> {
 
 async fn unreadable(ctx: &Ctx) -> Result<(), Failure> {
     let sandbox = ctx.sandbox().await?;
+    // The same looks at itself work, so that what fails below is refused and not missing.
+    ok(
+        &*sandbox,
+        "cat /proc/self/exe > /dev/null; test -n \"$(cat /proc/self/maps)\" && ls /proc/self/root/ /proc/1/",
+    )
+    .await?;
     for text in [
         "cat /proc/1/exe",
         "cat /proc/1/environ",

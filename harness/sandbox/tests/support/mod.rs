@@ -13,7 +13,7 @@ use harness_sandbox::{Backend, EnvironmentRequest, SandboxError};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 /// Makes the environment that the cases run in, with a variable of the image's own and a folder.
-pub async fn setup(backend: Arc<dyn Backend>) -> Result<Setup, SandboxError> {
+pub(crate) async fn setup(backend: Arc<dyn Backend>) -> Result<Setup, SandboxError> {
     let spec = EnvironmentSpec {
         source: EnvironmentSource::Image { reference: "conformance".into(), files: None },
         build_timeout: Duration::from_secs(120),
@@ -30,7 +30,7 @@ pub async fn setup(backend: Arc<dyn Backend>) -> Result<Setup, SandboxError> {
 }
 
 /// One test for each case, called `PREFIX::CASE`.
-pub fn tests(prefix: &str, setup: &Setup, runtime: &tokio::runtime::Handle) -> Vec<Trial> {
+pub(crate) fn tests(prefix: &str, setup: &Setup, runtime: &tokio::runtime::Handle) -> Vec<Trial> {
     conformance::cases()
         .map(|case| {
             let (setup, runtime) = (setup.clone(), runtime.clone());
@@ -49,7 +49,7 @@ pub fn tests(prefix: &str, setup: &Setup, runtime: &tokio::runtime::Handle) -> V
 }
 
 /// Runs the tests on a few threads: most cases wait more than they compute.
-pub fn conclude(tests: Vec<Trial>) -> ExitCode {
+pub(crate) fn conclude(tests: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(4);
     libtest_mimic::run(&arguments, tests).exit_code()
