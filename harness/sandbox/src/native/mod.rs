@@ -12,6 +12,7 @@ pub(crate) mod etc;
 mod guest;
 mod helper;
 pub(crate) mod hostroot;
+pub(crate) mod layers;
 mod process;
 pub(crate) mod remove;
 mod root;
