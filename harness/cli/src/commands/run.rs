@@ -71,6 +71,7 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         cells: &cells,
         invalid: selection.invalid,
         skipped,
+        env_pass: options.env_pass.clone(),
     };
     let manifest = plan::manifest(selected, &context.settings, &*backend)?;
     let runs = context.settings.path("runs_dir");

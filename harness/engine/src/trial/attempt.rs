@@ -31,6 +31,8 @@ pub(crate) struct Details {
     pub(crate) peak_memory_bytes: Option<u64>,
     pub(crate) integrity: Vec<Finding>,
     pub(crate) sandbox: Option<SandboxNote>,
+    /// It failed by our fault in a way that trying again does not mend.
+    pub(crate) lasting: bool,
     /// A program that the task needs is not there: the task is skipped, and nothing is on record for the trial.
     pub(crate) missing_tool: Option<String>,
 }
@@ -39,11 +41,13 @@ pub(crate) struct Details {
 pub(super) struct Stop {
     pub(super) blame: Blame,
     pub(super) reason: String,
+    /// Trying again would come to the same.
+    pub(super) lasting: bool,
 }
 
 impl Stop {
     pub(super) fn new(blame: Blame, reason: impl Into<String>) -> Stop {
-        Stop { blame, reason: reason.into() }
+        Stop { blame, reason: reason.into(), lasting: false }
     }
 }
 
@@ -60,7 +64,8 @@ impl From<SandboxError> for Stop {
             let tail: Vec<_> = log.lines().skip(skip).collect();
             reason = format!("{reason}\n{}", tail.join("\n"));
         }
-        Stop { blame: error.blame(), reason }
+        let lasting = matches!(error, SandboxError::Unsupported { .. });
+        Stop { blame: error.blame(), reason, lasting }
     }
 }
 
@@ -91,7 +96,10 @@ pub(super) async fn run(context: Arc<TrialContext>) -> TryResult {
     };
     let outcome = match attempt.phases().await {
         Ok(outcome) => outcome,
-        Err((phase, stop)) => Outcome::Stopped { phase, blame: stop.blame, reason: stop.reason },
+        Err((phase, stop)) => {
+            attempt.details.lasting = stop.lasting;
+            Outcome::Stopped { phase, blame: stop.blame, reason: stop.reason }
+        }
     };
     attempt.close_phase();
     attempt.durations.total = began.elapsed().as_millis() as u64;

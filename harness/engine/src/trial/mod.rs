@@ -99,6 +99,7 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
         let failed = number - first;
         tries.push(result.record(number));
         let again = result.outcome.retryable()
+            && !result.details.lasting
             && failed < context.settings.retries
             && context.cancel.stage() == Stage::Run;
         if !again {
