@@ -181,7 +181,9 @@ pub fn admit(backend: &dyn Backend, tasks: Vec<Task>, cells: &[Cell]) -> (Vec<Ta
                 cells.iter().filter_map(|cell| cell.agent.suits(&task).err().map(|why| (cell, why)));
             reasons.map(|(cell, why)| format!("{}: {why}", cell.variant.name)).next()
         };
-        match refused.or_else(unsuited) {
+        let one_user = backend.caps().single_user.as_ref().filter(|_| task.hints.users);
+        let alone = || one_user.map(|why| format!("needs several users: {why}"));
+        match refused.or_else(alone).or_else(unsuited) {
             Some(reason) => skipped.push(SkippedTask { task: task.id.to_string(), reason }),
             None => admitted.push(task),
         }
