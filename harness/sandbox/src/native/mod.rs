@@ -8,12 +8,17 @@ mod changes;
 mod channel;
 pub(crate) mod disk;
 pub(crate) mod dockerfile;
+pub(crate) mod doctor;
 pub(crate) mod etc;
 mod guest;
 mod helper;
 pub(crate) mod hostroot;
 pub(crate) mod layers;
+<<<<<<< HEAD
 mod process;
+=======
+pub(crate) mod proxy;
+>>>>>>> parts
 pub(crate) mod remove;
 mod root;
 mod running;
