@@ -14,11 +14,8 @@ mod guest;
 mod helper;
 pub(crate) mod hostroot;
 pub(crate) mod layers;
-<<<<<<< HEAD
 mod process;
-=======
 pub(crate) mod proxy;
->>>>>>> parts
 pub(crate) mod remove;
 mod root;
 mod running;
