@@ -230,8 +230,10 @@ pub fn manifest(
         settings.mattering().map(|(name, layered)| (name.to_owned(), setting(layered))).collect();
     if !selected.env_pass.is_empty() {
         // Names and digests: values may be secrets, and a changed one changes what tasks are.
-        let digest = |name: &String| Digest::of(std::env::var(name).unwrap_or_default().as_bytes()).short().to_owned();
-        let passed: BTreeMap<&String, String> = selected.env_pass.iter().map(|name| (name, digest(name))).collect();
+        let digest =
+            |name: &String| Digest::of(std::env::var(name).unwrap_or_default().as_bytes()).short().to_owned();
+        let passed: BTreeMap<&String, String> =
+            selected.env_pass.iter().map(|name| (name, digest(name))).collect();
         set.insert("env_pass".into(), Setting { value: json!(passed), source: "flag".into() });
     }
     Ok(Manifest {

@@ -60,11 +60,16 @@ pub fn resume(mut context: Context, options: Resume) -> Result<Exit, Failure> {
 /// The host variables that tasks may read, when they still hold what they held.
 fn env_pass(manifest: &Manifest) -> Result<Vec<String>, Failure> {
     let Some(setting) = manifest.settings.get("env_pass") else { return Ok(Vec::new()) };
-    let passed: BTreeMap<String, String> = serde_json::from_value(setting.value.clone()).map_err(|error| Failure::of(Exit::Invalid, &error))?;
+    let passed: BTreeMap<String, String> =
+        serde_json::from_value(setting.value.clone()).map_err(|error| Failure::of(Exit::Invalid, &error))?;
     for (name, then) in &passed {
         let now = harness_core::Digest::of(std::env::var(name).unwrap_or_default().as_bytes());
         if now.short() != then {
-            return Err(Failure::new(Exit::Invalid, format!("the host variable {name} changed since the run began")).hint("set it as it was, or start a new run"));
+            return Err(Failure::new(
+                Exit::Invalid,
+                format!("the host variable {name} changed since the run began"),
+            )
+            .hint("set it as it was, or start a new run"));
         }
     }
     Ok(passed.into_keys().collect())

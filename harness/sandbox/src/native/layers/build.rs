@@ -201,7 +201,7 @@ async fn carry_out(
             std::fs::set_permissions(staged.path(), bits)
                 .map_err(|error| SandboxError::host("make a temporary folder", error))?;
             let (into, chosen) = (staged.clone(), selection.clone());
-            tokio::task::spawn_blocking(move || chosen.stage(&into.path(), mode))
+            tokio::task::spawn_blocking(move || chosen.stage(into.path(), mode))
                 .await
                 .map_err(|_| SandboxError::Cancelled)?
                 .map_err(|error| SandboxError::host("read the files to copy", error))?;

@@ -2,6 +2,7 @@
 //! become some ([`build`]).
 
 pub(crate) mod build;
+pub(crate) mod import;
 pub(crate) mod store;
 pub(crate) mod unpack;
 
