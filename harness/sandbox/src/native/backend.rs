@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use harness_core::{Digest, Limits, NetworkMode};
@@ -66,6 +66,8 @@ pub(crate) struct Native {
     /// File systems of a given size, or why there are none.
     disks: Result<DiskPool, String>,
     watchdog: Watchdog,
+    /// What runs, with the label of its run.
+    running: Mutex<Vec<(String, Weak<Running>)>>,
     /// The folder of all scratch folders, as recipes name it.
     uppers: Arc<Attached>,
     /// What is attached, by host path.
@@ -95,6 +97,7 @@ impl Native {
             cgroups: Cgroups::detect(None),
             disks: DiskPool::open(&options.state_dir),
             watchdog: Watchdog::new(),
+            running: Mutex::default(),
             options,
             scratch,
             filters,
@@ -182,6 +185,7 @@ impl Native {
             view_capabilities: capabilities::VIEWS,
             filters: self.filters.clone(),
             // Counted by the kernel for each user namespace, hence for each sandbox: where no group counts.
+            commands_groups: 0,
             nproc: spec.limits.pids.filter(|_| !self.cgroups.support().pids),
         }
     }
@@ -221,6 +225,15 @@ impl Native {
         Ok(())
     }
 
+    fn register(&self, run: &str, running: &Arc<Running>) {
+        let mut known = lock(&self.running);
+        // Looked through when it has doubled, so that starting costs the same however many there were.
+        if known.len() == known.capacity() {
+            known.retain(|(_, running)| running.strong_count() > 0);
+        }
+        known.push((run.to_owned(), Arc::downgrade(running)));
+    }
+
     async fn start(&self, spec: SandboxSpec) -> Result<NativeSandbox, SandboxError> {
         let handle = spec.image.handle.downcast_ref::<Arc<Root>>();
         let root = handle.cloned().ok_or_else(|| SandboxError::Unsupported {
@@ -233,7 +246,7 @@ impl Native {
         }
         let refused = |what: &'static str| move |error| SandboxError::host(what, error);
         let scratch = self.scratch.make(&spec.labels).map_err(refused("make a scratch folder"))?;
-        let id = scratch.id().to_owned();
+        let (id, run) = (scratch.id().to_owned(), spec.labels.run.clone());
         let store = Arc::new(self.store(scratch, &spec.limits).await?);
         store.make(&root).map_err(refused("make folders for what a sandbox writes"))?;
         let mut recipe = self.recipe(&store, &spec, &root);
@@ -245,13 +258,23 @@ impl Native {
             .make(&id, &spec.limits)
             .map_err(refused("make a group of processes"))?
             .map(NewGroup::new);
-        let join = match &group {
+        let mut join = match &group {
             Some(group) => {
                 group.record(&store.scratch.path()).map_err(refused("write down a group of processes"))?;
                 group.get().join().map_err(refused("open a group of processes"))?
             }
             None => Join::default(),
         };
+        if let (Some(group), Some(_), true) = (&group, spec.limits.pids, join.folder.is_none()) {
+            // The group that counts processes comes last, and is for commands only.
+            if let Some(index) =
+                group.get().folders().iter().position(|folder| folder.join("pids.max").exists())
+            {
+                let tasks = join.tasks.remove(index);
+                join.tasks.push(tasks);
+                recipe.commands_groups = 1;
+            }
+        }
         let (ours, theirs) = sys::socket_pair().map_err(refused("make a pair of sockets"))?;
         let mut fds = vec![theirs.as_fd()];
         fds.extend(join.folder.iter().chain(&join.tasks).map(AsFd::as_fd));
@@ -278,8 +301,13 @@ impl Native {
             spawner: Arc::clone(&self.spawner),
         };
         self.watch(&running, &store, &spec.limits)?;
+        self.register(&run, &running);
         Ok(sandbox)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn bind(at: &str, source: &Attached) -> Bind {
@@ -386,7 +414,7 @@ impl Backend for Native {
                 (Arc::new(root), digest, DEFAULT_PATH.to_owned(), folder.display().to_string())
             }
         };
-        let mut env = BTreeMap::from([("PATH".to_owned(), path)]);
+        let mut env = BTreeMap::from([("PATH".to_owned(), path), ("HOME".to_owned(), "/root".to_owned())]);
         env.extend(request.spec.env.clone());
         Ok(Arc::new(Image {
             digest,
@@ -411,10 +439,33 @@ impl Backend for Native {
 
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError> {
         let store = self.scratch.clone();
+        // Ours first: the caller holds the run's lock, so that nothing of it is in use.
+        let mut ours = Vec::new();
+        if let Some(run) = &filter.run {
+            let of_run: Vec<Arc<Running>> = lock(&self.running)
+                .iter()
+                .filter(|(label, _)| label == run)
+                .filter_map(|(_, running)| running.upgrade())
+                .filter(|running| !running.is_apart())
+                .collect();
+            for running in of_run {
+                ours.push(running.id.clone());
+                if !filter.dry_run {
+                    tokio::task::spawn_blocking(move || running.take_apart())
+                        .await
+                        .unwrap_or_else(|_| Err(SandboxError::Lost { cause: "reaping failed".to_owned() }))?;
+                }
+            }
+        }
         let live = self.options.state_dir.join("scratch");
         tokio::task::spawn_blocking(move || store.reap(&filter, &|id| release(&live.join(id))))
             .await
             .map_err(|_| SandboxError::Lost { cause: "reaping failed".to_owned() })?
             .map_err(|error| SandboxError::host("look for what dead owners left", error))
+            .map(|mut reaped| {
+                reaped.sandboxes.extend(ours);
+                reaped.sandboxes.sort();
+                reaped
+            })
     }
 }
