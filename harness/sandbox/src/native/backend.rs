@@ -1,6 +1,6 @@
 //! The `native` backend: opening it, making environments ready, starting sandboxes, removing what dead owners left.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -17,6 +17,8 @@ use super::disk::image::DiskPool;
 use super::disk::watchdog::Watchdog;
 use super::guest::Guest;
 use super::hostroot::{self, HostView};
+use super::layers::store::LayerStore;
+use super::prepare;
 use super::process::Surroundings;
 use super::root::{Root, RootOverlay};
 use super::running::Running;
@@ -29,13 +31,11 @@ use super::store::Store;
 use super::{NAME, capabilities};
 use crate::{
     Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, Image, Probe, ProbeStatus, Progress,
-    ReapFilter, Reaped, RootFs, Sandbox, SandboxError, SandboxSpec,
+    ReapFilter, Reaped, Sandbox, SandboxError, SandboxSpec,
 };
 
 /// `/dev/shm` of each sandbox. What is written there counts as its memory.
 const SHM_BYTES: u64 = 64 << 20;
-/// PATH where nothing else says.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The entry of [`crate::BACKENDS`].
 pub(crate) struct NativeKind;
@@ -57,11 +57,13 @@ impl BackendKind for NativeKind {
 
 /// An open backend.
 pub(crate) struct Native {
-    options: BackendOptions,
+    pub(super) options: BackendOptions,
     caps: Caps,
     scratch: ScratchStore,
     filters: Vec<Vec<u8>>,
-    spawner: Arc<Spawner>,
+    pub(super) spawner: Arc<Spawner>,
+    /// What Dockerfiles and archives became.
+    pub(super) layers: LayerStore,
     cgroups: Cgroups,
     /// File systems of a given size, or why there are none.
     disks: Result<DiskPool, String>,
@@ -84,6 +86,8 @@ impl Native {
         let options = BackendOptions { state_dir, ..options };
         let scratch = ScratchStore::open(&options.state_dir)
             .map_err(|error| SandboxError::host("open the scratch folders", error))?;
+        let layers = LayerStore::open(&options.state_dir)
+            .map_err(|error| SandboxError::host("open the store of layers", error))?;
         let privileged = capabilities::are_roots();
         let ownership = if privileged { Ownership::Real } else { Ownership::Pretended };
         let filters = seccomp::programs(ownership).map_err(|error| SandboxError::Unsupported {
@@ -94,6 +98,7 @@ impl Native {
         let uppers = spawner.attach(&options.state_dir.join("scratch"), Attach::Writable).await?;
         Ok(Native {
             caps: Caps::default(),
+            layers,
             cgroups: Cgroups::detect(None),
             disks: DiskPool::open(&options.state_dir),
             watchdog: Watchdog::new(),
@@ -109,7 +114,7 @@ impl Native {
     }
 
     /// Attaches a folder or file read-only, or finds it attached.
-    async fn attach(&self, path: &Path) -> Result<Arc<Attached>, SandboxError> {
+    pub(super) async fn attach(&self, path: &Path) -> Result<Arc<Attached>, SandboxError> {
         let mut attached = self.attached.lock().await;
         if let Some(found) = attached.get(path).and_then(Weak::upgrade) {
             return Ok(found);
@@ -121,7 +126,7 @@ impl Native {
     }
 
     /// The host's root: the plan is made once in this backend's life.
-    async fn host_root(&self) -> Result<(Arc<Root>, Digest, String), SandboxError> {
+    pub(super) async fn host_root(&self) -> Result<(Arc<Root>, Digest, String), SandboxError> {
         let mut known = self.host_root.lock().await;
         if let Some(known) = &*known {
             return Ok(known.clone());
@@ -157,7 +162,7 @@ impl Native {
                 overlays.push(RootOverlay::new(&shown.at.to_string_lossy(), lowers));
             }
         }
-        let made = (Arc::new(Root { overlays, binds }), plan.digest, plan.path);
+        let made = (Arc::new(Root { overlays, binds, kept: Vec::new() }), plan.digest, plan.path);
         *known = Some(made.clone());
         Ok(made)
     }
@@ -234,7 +239,7 @@ impl Native {
         known.push((run.to_owned(), Arc::downgrade(running)));
     }
 
-    async fn start(&self, spec: SandboxSpec) -> Result<NativeSandbox, SandboxError> {
+    pub(super) async fn start(&self, spec: SandboxSpec) -> Result<NativeSandbox, SandboxError> {
         let handle = spec.image.handle.downcast_ref::<Arc<Root>>();
         let root = handle.cloned().ok_or_else(|| SandboxError::Unsupported {
             backend: NAME,
@@ -381,50 +386,15 @@ impl Backend for Native {
     }
 
     fn admit(&self, request: &EnvironmentRequest) -> Result<(), SandboxError> {
-        match (&self.options.rootfs, request.spec.host_root) {
-            (RootFs::FromTask, false) => Err(SandboxError::Unsupported {
-                backend: NAME,
-                what: "this environment is an image, which the native sandbox cannot fetch: give --rootfs host, a \
-                       folder or a tar archive"
-                    .to_owned(),
-            }),
-            (RootFs::Tar(_), _) => Err(SandboxError::Unsupported {
-                backend: NAME,
-                what: "a tar archive as root, yet".to_owned(),
-            }),
-            _ => Ok(()),
-        }
+        prepare::admit(&self.options.rootfs, request)
     }
 
     async fn prepare(
         &self,
         request: &EnvironmentRequest,
-        _progress: Progress,
+        progress: Progress,
     ) -> Result<Arc<Image>, SandboxError> {
-        self.admit(request)?;
-        let (root, digest, path, name) = match &self.options.rootfs {
-            RootFs::FromTask | RootFs::Host | RootFs::Tar(_) => {
-                let (root, digest, path) = self.host_root().await?;
-                (root, digest, path, "host".to_owned())
-            }
-            RootFs::Dir(folder) => {
-                let attached = self.attach(folder).await?;
-                let root = Root { overlays: vec![RootOverlay::new("/", vec![attached])], binds: Vec::new() };
-                let digest = Digest::of(folder.as_os_str().as_encoded_bytes());
-                (Arc::new(root), digest, DEFAULT_PATH.to_owned(), folder.display().to_string())
-            }
-        };
-        let mut env = BTreeMap::from([("PATH".to_owned(), path), ("HOME".to_owned(), "/root".to_owned())]);
-        env.extend(request.spec.env.clone());
-        Ok(Arc::new(Image {
-            digest,
-            name,
-            env,
-            workdir: request.spec.workdir.clone().unwrap_or_else(|| "/".to_owned()),
-            user: None,
-            weaknesses: Vec::new(),
-            handle: Box::new(root),
-        }))
+        self.environment(request, progress).await
     }
 
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError> {
