@@ -81,6 +81,7 @@ impl Loaded {
                     id: id.to_string(),
                     origin: task.origin,
                     dataset: task.dataset,
+                    traits: Some(task.traits),
                     problems: vec![problem],
                 });
             }

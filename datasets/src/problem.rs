@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use harness_core::manifest;
+use harness_core::task::Traits;
 
 /// Something wrong, or merely odd, in a file that a person wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub struct InvalidTask {
     pub origin: PathBuf,
     /// The dataset or suite that it was selected from.
     pub dataset: String,
+    /// What selections can ask for, when so much of it could be read.
+    pub traits: Option<Traits>,
     /// Everything found wrong, in the order of the file; at least one.
     pub problems: Vec<Problem>,
 }
@@ -128,7 +131,8 @@ mod tests {
     #[test]
     fn invalid_task_note_says_how_many_problems_there_are() {
         let problems = vec![Problem::new("f", "one"), Problem::new("f", "two"), Problem::new("f", "three")];
-        let task = InvalidTask { id: "t".into(), origin: "t".into(), dataset: "d".into(), problems };
+        let task =
+            InvalidTask { id: "t".into(), origin: "t".into(), dataset: "d".into(), traits: None, problems };
         assert_eq!(task.note().message, "one; and 2 more");
     }
 }

@@ -1,6 +1,7 @@
 //! `harness`: arguments, settings, the live view and exit codes. Everything else is in the libraries; only this crate prints.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+#![expect(unreachable_pub, reason = "a program has no outside: pub means used by other modules")]
 
 mod args;
 mod commands;

@@ -50,8 +50,11 @@ pub fn agent_args(args: impl Iterator<Item = String>) -> Result<Vec<AgentArg>, F
             match found.last_mut() {
                 Some(agent) => agent.set.push(value),
                 None => {
-                    return Err(Failure::new(Exit::Usage, format!("--agent-set {value} stands before any --agent"))
-                        .hint("put it behind the agent that it configures"));
+                    return Err(Failure::new(
+                        Exit::Usage,
+                        format!("--agent-set {value} stands before any --agent"),
+                    )
+                    .hint("put it behind the agent that it configures"));
                 }
             }
         }
@@ -99,7 +102,11 @@ pub fn cell(agent: &str, model: Option<&str>, given: BTreeMap<String, Value>) ->
 
 /// `agent`, `agent@model`, and a few digits of the settings' digest where there are settings: the name depends on nothing
 /// but the variant itself, so it is the same in every run.
-fn variant_name(agent: &str, model: Option<&str>, settings: &BTreeMap<String, Value>) -> Result<VariantName, Failure> {
+fn variant_name(
+    agent: &str,
+    model: Option<&str>,
+    settings: &BTreeMap<String, Value>,
+) -> Result<VariantName, Failure> {
     let mut name = agent.to_owned();
     if let Some(model) = model {
         let short: String = model.chars().map(|c| if c == '/' { '.' } else { c }).take(60).collect();
@@ -118,7 +125,8 @@ fn agent_settings(set: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
         if let Some(file) = item.strip_prefix('@') {
             let invalid = |message: String| Failure::new(Exit::Invalid, format!("{file}: {message}"));
             let text = std::fs::read_to_string(file).map_err(|error| invalid(error.to_string()))?;
-            let table: BTreeMap<String, Value> = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+            let table: BTreeMap<String, Value> =
+                toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
             settings.extend(table);
             continue;
         }
@@ -138,15 +146,22 @@ pub fn run_settings(settings: &Settings) -> Result<RunSettings, Failure> {
         "none" => Some(harness_core::NetworkMode::None),
         "gateway" => Some(harness_core::NetworkMode::Gateway),
         "open" => Some(harness_core::NetworkMode::Open),
-        other => return Err(Failure::new(Exit::Invalid, format!("there is no network {other:?}")).hint("use none, gateway, open or task")),
+        other => {
+            return Err(Failure::new(Exit::Invalid, format!("there is no network {other:?}"))
+                .hint("use none, gateway, open or task"));
+        }
     };
     Ok(RunSettings {
         jobs: settings.count("jobs")?.clamp(1, 4096) as usize,
         retries: settings.count("retries")?.min(100) as u32,
         fail_fast: settings.switch("fail_fast"),
         network,
-        default_agent_timeout: std::time::Duration::from_secs_f64(settings.positive("agent_timeout_sec")?.min(3e7)),
+        default_agent_timeout: std::time::Duration::from_secs_f64(
+            settings.positive("agent_timeout_sec")?.min(3e7),
+        ),
         timeout_multiplier: settings.positive("timeout_multiplier")?,
+        agent_timeout_max: settings.limit("agent_timeout_max_sec")?,
+        verifier_timeout_max: settings.limit("verifier_timeout_max_sec")?,
         seed: settings.count("seed")?,
         machine: Machine::here(),
         ..RunSettings::default()
@@ -158,13 +173,17 @@ pub fn admit(backend: &dyn Backend, tasks: Vec<Task>, cells: &[Cell]) -> (Vec<Ta
     let mut skipped = Vec::new();
     let mut admitted = Vec::new();
     for task in tasks {
-        let request = EnvironmentRequest { spec: task.environment.clone(), digest: task.digest.clone(), log: None };
+        let request =
+            EnvironmentRequest { spec: task.environment.clone(), digest: task.digest.clone(), log: None };
         let refused = backend.admit(&request).err().map(|error| error.to_string());
         let unsuited = || {
-            let reasons = cells.iter().filter_map(|cell| cell.agent.suits(&task).err().map(|why| (cell, why)));
+            let reasons =
+                cells.iter().filter_map(|cell| cell.agent.suits(&task).err().map(|why| (cell, why)));
             reasons.map(|(cell, why)| format!("{}: {why}", cell.variant.name)).next()
         };
-        match refused.or_else(unsuited) {
+        let one_user = backend.caps().single_user.as_ref().filter(|_| task.hints.users);
+        let alone = || one_user.map(|why| format!("needs several users: {why}"));
+        match refused.or_else(alone).or_else(unsuited) {
             Some(reason) => skipped.push(SkippedTask { task: task.id.to_string(), reason }),
             None => admitted.push(task),
         }
@@ -186,10 +205,16 @@ pub struct Selected<'a> {
     pub invalid: Vec<harness_core::manifest::InvalidTask>,
     /// Tasks that cannot run here.
     pub skipped: Vec<SkippedTask>,
+    /// Host variables that tasks may read, by name.
+    pub env_pass: Vec<String>,
 }
 
 /// The manifest.
-pub fn manifest(selected: Selected<'_>, settings: &Settings, backend: &dyn Backend) -> Result<Manifest, Failure> {
+pub fn manifest(
+    selected: Selected<'_>,
+    settings: &Settings,
+    backend: &dyn Backend,
+) -> Result<Manifest, Failure> {
     let note = |task: &Arc<Task>| TaskNote {
         digest: task.digest.clone(),
         dataset: task.dataset.clone(),
@@ -197,7 +222,20 @@ pub fn manifest(selected: Selected<'_>, settings: &Settings, backend: &dyn Backe
         language: task.traits.language.clone(),
         tags: task.traits.tags.clone(),
     };
-    let setting = |layered: &crate::settings::Layered| Setting { value: layered.value.clone(), source: layered.source.clone() };
+    let setting = |layered: &crate::settings::Layered| Setting {
+        value: layered.value.clone(),
+        source: layered.source.clone(),
+    };
+    let mut set: BTreeMap<String, Setting> =
+        settings.mattering().map(|(name, layered)| (name.to_owned(), setting(layered))).collect();
+    if !selected.env_pass.is_empty() {
+        // Names and digests: values may be secrets, and a changed one changes what tasks are.
+        let digest =
+            |name: &String| Digest::of(std::env::var(name).unwrap_or_default().as_bytes()).short().to_owned();
+        let passed: BTreeMap<&String, String> =
+            selected.env_pass.iter().map(|name| (name, digest(name))).collect();
+        set.insert("env_pass".into(), Setting { value: json!(passed), source: "flag".into() });
+    }
     Ok(Manifest {
         format: RUN_FORMAT,
         run: selected.run,
@@ -207,7 +245,7 @@ pub fn manifest(selected: Selected<'_>, settings: &Settings, backend: &dyn Backe
         variants: selected.cells.iter().map(|cell| (*cell.variant).clone()).collect(),
         attempts: settings.count("attempts")?.clamp(1, 100_000) as u32,
         seed: settings.count("seed")?,
-        settings: settings.mattering().map(|(name, layered)| (name.to_owned(), setting(layered))).collect(),
+        settings: set,
         tasks: selected.tasks.iter().map(|(id, task)| (id.to_string(), note(task))).collect(),
         invalid: selected.invalid,
         skipped: selected.skipped,
@@ -245,11 +283,11 @@ fn machine() -> BTreeMap<String, String> {
 /// A name for a run: when, and what.
 pub fn run_name(suite: &str) -> String {
     let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
-    let name = Path::new(suite).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let name =
+        Path::new(suite).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let safe: String = name.chars().filter(|c| c.is_alphanumeric() || "-_.".contains(*c)).take(40).collect();
     if safe.is_empty() { now } else { format!("{now}-{safe}") }
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -261,7 +299,9 @@ mod tests {
 
     #[test]
     fn agent_settings_go_to_the_agent_before_them() {
-        let found = parse("run suite --agent command --agent-set run=x --limit 2 --agent=command --agent-set=run=y").unwrap();
+        let found =
+            parse("run suite --agent command --agent-set run=x --limit 2 --agent=command --agent-set=run=y")
+                .unwrap();
         assert_eq!(found[0].set, ["run=x"]);
         assert_eq!(found[1].set, ["run=y"]);
         assert!(parse("--agent-set run=x --agent command").is_err());
@@ -269,8 +309,11 @@ mod tests {
 
     #[test]
     fn variants_that_differ_in_a_setting_differ_in_name() {
-        let agents = parse("--agent command --agent-set run=x --agent command --agent-set run=y --agent noop").unwrap();
-        let names: Vec<_> = cells(&agents, &[]).unwrap().iter().map(|cell| cell.variant.name.to_string()).collect();
+        let agents =
+            parse("--agent command --agent-set run=x --agent command --agent-set run=y --agent noop")
+                .unwrap();
+        let names: Vec<_> =
+            cells(&agents, &[]).unwrap().iter().map(|cell| cell.variant.name.to_string()).collect();
         assert!(names[0] != names[1] && names[0].starts_with("command-") && names[2] == "noop", "{names:?}");
         assert_eq!(cells(&parse("--agent noop --agent noop").unwrap(), &[]).err().unwrap().code, Exit::Usage);
     }

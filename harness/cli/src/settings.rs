@@ -24,18 +24,80 @@ pub struct Known {
 
 /// All settings.
 pub const KNOWN: &[Known] = &[
-    Known { name: "runs_dir", about: "folder that holds the runs", default: || json!(".harness/runs"), matters: false },
-    Known { name: "state_dir", about: "folder for layers, scratch space and unpacked suites", default: || json!(state_dir()), matters: false },
+    Known {
+        name: "runs_dir",
+        about: "folder that holds the runs",
+        default: || json!(".harness/runs"),
+        matters: false,
+    },
+    Known {
+        name: "state_dir",
+        about: "folder for layers, scratch space and unpacked suites",
+        default: || json!(state_dir()),
+        matters: false,
+    },
     Known { name: "jobs", about: "most trials at once", default: || json!(cpus()), matters: false },
-    Known { name: "attempts", about: "independent attempts of each task by each variant", default: || json!(1), matters: true },
-    Known { name: "retries", about: "how often a trial that the harness broke is tried again", default: || json!(2), matters: true },
+    Known {
+        name: "attempts",
+        about: "independent attempts of each task by each variant",
+        default: || json!(1),
+        matters: true,
+    },
+    Known {
+        name: "retries",
+        about: "how often a trial that the harness broke is tried again",
+        default: || json!(2),
+        matters: true,
+    },
     Known { name: "seed", about: "seed of every random choice", default: || json!(0), matters: true },
-    Known { name: "timeout_multiplier", about: "multiplies every time limit of agents and tests", default: || json!(1.0), matters: true },
-    Known { name: "agent_timeout_sec", about: "the agent's time where a task sets none, seconds", default: || json!(3600), matters: true },
-    Known { name: "sandbox", about: "sandbox to use; auto chooses and says which", default: || json!("auto"), matters: true },
-    Known { name: "rootfs", about: "root file system for every task: host, a folder or a tar; task means what each task says", default: || json!("task"), matters: true },
-    Known { name: "network", about: "network for every task: none, gateway, open; task means what each task says", default: || json!("task"), matters: true },
-    Known { name: "fail_fast", about: "start nothing new after the first trial that is not resolved", default: || json!(false), matters: false },
+    Known {
+        name: "timeout_multiplier",
+        about: "multiplies every time limit of agents and tests",
+        default: || json!(1.0),
+        matters: true,
+    },
+    Known {
+        name: "agent_timeout_sec",
+        about: "the agent's time where a task sets none, seconds",
+        default: || json!(3600),
+        matters: true,
+    },
+    Known {
+        name: "agent_timeout_max_sec",
+        about: "no agent gets longer, seconds; 0 means no such limit",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "verifier_timeout_max_sec",
+        about: "no verification gets longer, seconds; 0 means no such limit",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "sandbox",
+        about: "sandbox to use; auto chooses and says which",
+        default: || json!("auto"),
+        matters: true,
+    },
+    Known {
+        name: "rootfs",
+        about: "root file system for every task: host, a folder or a tar; task means what each task says",
+        default: || json!("task"),
+        matters: true,
+    },
+    Known {
+        name: "network",
+        about: "network for every task: none, gateway, open; task means what each task says",
+        default: || json!("task"),
+        matters: true,
+    },
+    Known {
+        name: "fail_fast",
+        about: "start nothing new after the first trial that is not resolved",
+        default: || json!(false),
+        matters: false,
+    },
 ];
 
 fn cpus() -> usize {
@@ -69,7 +131,8 @@ pub struct Settings(BTreeMap<&'static str, Layered>);
 impl Settings {
     /// Defaults, then the user's file, then the project's `harness.toml`, then `HARNESS_STATE_DIR` and `HARNESS_RUNS_DIR`.
     pub fn load() -> Result<Settings, Failure> {
-        let default = |known: &Known| (known.name, Layered { value: (known.default)(), source: "default".into() });
+        let default =
+            |known: &Known| (known.name, Layered { value: (known.default)(), source: "default".into() });
         let mut settings = Settings(KNOWN.iter().map(default).collect());
         for file in files() {
             settings.read(&file)?;
@@ -92,13 +155,19 @@ impl Settings {
             Ok(_) => {}
         }
         let text = std::fs::read_to_string(file).map_err(|error| invalid(error.to_string()))?;
-        let table: BTreeMap<String, Value> = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        let table: BTreeMap<String, Value> =
+            toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
         for (name, value) in table {
             let Some(known) = KNOWN.iter().find(|known| known.name == name) else {
                 let all: Vec<_> = KNOWN.iter().map(|known| known.name).collect();
-                return Err(invalid(format!("there is no setting {name:?}")).hint(format!("the settings are {}", all.join(", "))));
+                return Err(invalid(format!("there is no setting {name:?}"))
+                    .hint(format!("the settings are {}", all.join(", "))));
             };
-            let fits = |a: &Value, b: &Value| (a.is_number() && b.is_number()) || (a.is_string() && b.is_string()) || (a.is_boolean() && b.is_boolean());
+            let fits = |a: &Value, b: &Value| {
+                (a.is_number() && b.is_number())
+                    || (a.is_string() && b.is_string())
+                    || (a.is_boolean() && b.is_boolean())
+            };
             if !fits(&(known.default)(), &value) {
                 return Err(invalid(format!("{name} must be like {}, not {value}", (known.default)())));
             }
@@ -152,6 +221,14 @@ impl Settings {
     pub fn positive(&self, name: &'static str) -> Result<f64, Failure> {
         let value = self.0[name].value.as_f64().filter(|value| value.is_finite() && *value > 0.0);
         value.ok_or_else(|| self.bad(name, "must be a number above 0"))
+    }
+
+    /// Seconds, where 0 means no limit.
+    pub fn limit(&self, name: &'static str) -> Result<Option<std::time::Duration>, Failure> {
+        let seconds =
+            self.0[name].value.as_f64().filter(|value| value.is_finite() && (0.0..=3.2e8).contains(value));
+        let seconds = seconds.ok_or_else(|| self.bad(name, "must be a number of seconds, not negative"))?;
+        Ok((seconds > 0.0).then(|| std::time::Duration::from_secs_f64(seconds)))
     }
 
     /// A yes or no.

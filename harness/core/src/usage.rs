@@ -69,7 +69,8 @@ impl Usage {
         self.total_tokens.or_else(|| {
             let input = self.uncached_input_tokens?;
             let cached = [self.cache_read_tokens, self.cache_write_tokens, self.cache_write_1h_tokens];
-            Some(input + cached.into_iter().flatten().sum::<u64>() + self.output_tokens?)
+            let cached = cached.into_iter().flatten().fold(0, u64::saturating_add);
+            Some(input.saturating_add(cached).saturating_add(self.output_tokens?))
         })
     }
 }
@@ -82,6 +83,18 @@ mod tests {
     fn usage_unknown_plus_unknown_stays_unknown() {
         assert_eq!(Usage::default().plus(&Usage::default()), Usage::default());
         assert_eq!(Usage::default().total(), None);
+    }
+
+    #[test]
+    fn usage_total_of_an_agent_that_reports_absurd_numbers_does_not_overflow() {
+        let absurd = Some(u64::MAX);
+        let usage = Usage {
+            uncached_input_tokens: absurd,
+            cache_read_tokens: absurd,
+            output_tokens: absurd,
+            ..Usage::default()
+        };
+        assert_eq!(usage.total(), Some(u64::MAX));
     }
 
     #[test]

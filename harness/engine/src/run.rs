@@ -37,6 +37,10 @@ pub struct RunSettings {
     pub default_agent_timeout: Duration,
     /// Multiplies every time limit of agents and verifiers.
     pub timeout_multiplier: f64,
+    /// No agent gets longer than this, whatever its task says.
+    pub agent_timeout_max: Option<Duration>,
+    /// No verification gets longer than this.
+    pub verifier_timeout_max: Option<Duration>,
     /// First wait before a retry; doubles from there.
     pub back_off: Duration,
     /// Seed of every random choice.
@@ -54,6 +58,8 @@ impl Default for RunSettings {
             network: None,
             default_agent_timeout: Duration::from_secs(3600),
             timeout_multiplier: 1.0,
+            agent_timeout_max: None,
+            verifier_timeout_max: None,
             back_off: Duration::from_secs(1),
             seed: 0,
             machine: Machine::here(),
@@ -64,12 +70,14 @@ impl Default for RunSettings {
 impl RunSettings {
     /// The agent's time in one step.
     pub fn agent_timeout(&self, asked: Option<Duration>) -> Duration {
-        self.scaled(asked.unwrap_or(self.default_agent_timeout))
+        let time = self.scaled(asked.unwrap_or(self.default_agent_timeout));
+        self.agent_timeout_max.map_or(time, |most| time.min(most))
     }
 
     /// The verifier's time in one step.
     pub fn verifier_timeout(&self, asked: Duration) -> Duration {
-        self.scaled(asked)
+        let time = self.scaled(asked);
+        self.verifier_timeout_max.map_or(time, |most| time.min(most))
     }
 
     fn scaled(&self, time: Duration) -> Duration {
@@ -166,6 +174,17 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
         end.harness_faults += usize::from(record.outcome.retryable());
     }
 
+    // Checked before anything is written: a plan that cannot be carried out leaves the journal as it was.
+    for planned in spec.plan.iter().filter(|planned| !done.contains(&planned.id)) {
+        let (task, variant) = (&planned.id.task, &planned.id.variant);
+        if !spec.tasks.contains_key(task) {
+            return Err(EngineError::Plan { what: format!("the task {task}") });
+        }
+        if !spec.cells.contains_key(variant) {
+            return Err(EngineError::Plan { what: format!("the variant {variant}") });
+        }
+    }
+
     let cancel = spec.cancel.clone();
     let broken = Arc::new(AtomicBool::new(false));
     let on_failure = {
@@ -196,12 +215,9 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
             end.skipped += 1;
             continue;
         }
-        let missing = |what: String| EngineError::Plan { what };
         let id = planned.id.clone();
-        let task = spec.tasks.get(&id.task).ok_or_else(|| missing(format!("the task {}", id.task)))?;
-        let cell =
-            spec.cells.get(&id.variant).ok_or_else(|| missing(format!("the variant {}", id.variant)))?;
-        queue.push(Ready { id, task: task.clone(), cell: cell.clone() });
+        let (task, cell) = (spec.tasks[&id.task].clone(), spec.cells[&id.variant].clone());
+        queue.push(Ready { id, task, cell });
     }
     let dir = spec.dir;
     let (backend, run) = (spec.backend, spec.run.to_string());

@@ -3,6 +3,8 @@
 //! Everything here reads hostile input (an agent may have had its hands on whatever wrote it), so every reader has a
 //! limit on size, depth and count, and what does not read is an error, never half a result.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may unwrap"))]
+
 pub mod count;
 pub mod reward;
 pub mod steps;

@@ -36,17 +36,17 @@ pub(super) fn any(path: &Path) -> bool {
 pub(super) fn discover(path: &Path) -> Result<Found, LoadError> {
     let unreadable = |source| LoadError::Unreadable { path: path.display().to_string(), source };
     let real = fs::canonicalize(path).map_err(unreadable)?;
-    let name =
-        real.file_name().map_or_else(|| "tasks".to_owned(), |name| name.to_string_lossy().into_owned());
-    let mut found = Found { name, folders: Vec::new(), warnings: Vec::new() };
+    let mut found = Found { name: dataset_name(&real), folders: Vec::new(), warnings: Vec::new() };
     if has(&real, "task.toml") {
         // One task alone belongs to the dataset that its folder lies in.
-        if let Some(parent) = real.parent().and_then(Path::file_name) {
-            found.name = parent.to_string_lossy().into_owned();
-        }
+        found.name = dataset_name(real.parent().unwrap_or(&real));
         // The real folder, so that `.` has a name too; a link that the user typed is the user's.
         let folder = if path.file_name().is_some() && !path.is_symlink() { path.to_owned() } else { real };
         found.folders.push(Candidate { folder, problem: None });
+        return Ok(found);
+    }
+    if has(&real, "instruction.md") {
+        found.folders.push(without_toml(path.to_owned()));
         return Ok(found);
     }
     let mut budget = MAX_FOLDERS;
@@ -60,6 +60,12 @@ pub(super) fn discover(path: &Path) -> Result<Found, LoadError> {
     }
     found.folders.sort_by(|a, b| a.folder.cmp(&b.folder));
     Ok(found)
+}
+
+/// A folder's name; the next one up where it is merely called "tasks".
+fn dataset_name(folder: &Path) -> String {
+    let names = folder.iter().rev().filter_map(|name| name.to_str());
+    names.filter(|name| *name != "/").find(|name| *name != "tasks").unwrap_or("tasks").to_owned()
 }
 
 fn scan(folder: &Path, depth: usize, budget: &mut usize, found: &mut Found) -> std::io::Result<()> {
@@ -88,15 +94,21 @@ fn scan(folder: &Path, depth: usize, budget: &mut usize, found: &mut Found) -> s
         })?;
         if has(&path, "task.toml") {
             found.folders.push(Candidate { folder: path, problem: None });
-        } else if looks_like_task(&path) {
+            continue;
+        }
+        if has(&path, "instruction.md") {
             found.folders.push(without_toml(path));
-        } else if depth < MAX_GROUPS
+            continue;
+        }
+        // A folder of a project may be called like one of a task and hold tasks further down: that decides.
+        let before = found.folders.len();
+        if depth < MAX_GROUPS
             && let Err(error) = scan(&path, depth + 1, budget, found)
         {
-            found.folders.push(Candidate {
-                problem: Some(Problem::new(&path, format!("cannot be read: {error}"))),
-                folder: path,
-            });
+            let problem = Some(Problem::new(&path, format!("cannot be read: {error}")));
+            found.folders.push(Candidate { folder: path, problem });
+        } else if found.folders.len() == before && looks_like_task(&path) {
+            found.folders.push(without_toml(path));
         }
     }
     Ok(())
@@ -119,7 +131,7 @@ fn without_toml(folder: PathBuf) -> Candidate {
 
 /// Whether a folder without task.toml was meant to be a task.
 fn looks_like_task(folder: &Path) -> bool {
-    ["instruction.md", "task.yaml", "environment", "tests/test.sh", "solution/solve.sh", "steps"]
+    ["instruction.md", "task.yaml", "environment/Dockerfile", "tests/test.sh", "solution/solve.sh"]
         .iter()
         .any(|name| has(folder, name))
 }

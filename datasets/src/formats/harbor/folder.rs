@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use harness_core::task::{AgentPhase, Step, VerifierMode, VerifierPhase};
+use harness_core::task::{AgentPhase, Step, Traits, VerifierMode, VerifierPhase};
 use harness_core::{EnvironmentSource, EnvironmentSpec, Task, TaskId};
 
 use super::discover::Candidate;
@@ -32,14 +32,15 @@ pub(super) fn read(
 ) -> (Result<Box<Task>, InvalidTask>, Vec<Problem>) {
     let folder = &candidate.folder;
     let name = folder.file_name().map(|name| printable(Path::new(name))).unwrap_or_default();
-    let invalid = |problems: Vec<Problem>| InvalidTask {
+    let invalid = |problems: Vec<Problem>, traits: Option<Traits>| InvalidTask {
         id: name.clone(),
         origin: folder.clone(),
         dataset: dataset.to_owned(),
+        traits,
         problems,
     };
     if let Some(problem) = &candidate.problem {
-        return (Err(invalid(vec![problem.clone()])), Vec::new());
+        return (Err(invalid(vec![problem.clone()], None)), Vec::new());
     }
     let read = || -> Result<_, Vec<Problem>> {
         let one = |problem: Problem| vec![problem];
@@ -60,14 +61,16 @@ pub(super) fn read(
         Ok((task, found, tree))
     };
     match read() {
-        Err(problems) => (Err(invalid(problems)), Vec::new()),
-        Ok((_, found, _)) if !found.errors.is_empty() => (Err(invalid(found.errors)), found.warnings),
+        Err(problems) => (Err(invalid(problems, None)), Vec::new()),
+        Ok((task, found, _)) if !found.errors.is_empty() => {
+            (Err(invalid(found.errors, Some(task.traits))), found.warnings)
+        }
         Ok((mut task, found, tree)) => match tree.digest() {
             Ok(digest) => {
                 task.digest = digest;
                 (Ok(Box::new(task)), found.warnings)
             }
-            Err(problem) => (Err(invalid(vec![problem])), found.warnings),
+            Err(problem) => (Err(invalid(vec![problem], Some(task.traits))), found.warnings),
         },
     }
 }

@@ -395,6 +395,32 @@ fn harbor_finds_tasks_one_or_two_groups_deep_and_passes_hidden_folders_over() {
 }
 
 #[test]
+fn harbor_tells_a_broken_task_from_a_project_that_holds_tasks() {
+    let dir = tempfile::tempdir().unwrap();
+    task(dir.path(), "project/tasks/good", "");
+    files(
+        dir.path(),
+        &[
+            // A project's own folders beside its tasks.
+            ("project/tests/test.sh", ""),
+            ("project/environment/Dockerfile", ""),
+            // Each of these was meant to be a task.
+            ("broken/instruction.md", "Do it."),
+            ("broken/environment/app/task.toml/x", ""),
+            ("half/environment/Dockerfile", ""),
+            ("old/task.yaml", "instruction: do it"),
+            ("judged/tests/test.sh", ""),
+        ],
+    );
+    let loaded = load(dir.path(), &options()).unwrap();
+    assert_eq!(loaded.tasks.len(), 1);
+    let invalid: Vec<_> = loaded.invalid.iter().map(|task| task.id.as_str()).collect();
+    assert_eq!(invalid, ["broken", "half", "judged", "old"]);
+    assert!(loaded.invalid[3].note().message.contains("first Terminal-Bench"));
+    assert_eq!(load(&dir.path().join("broken"), &options()).unwrap().invalid.len(), 1);
+}
+
+#[test]
 fn harbor_makes_two_tasks_with_one_id_invalid_and_names_both() {
     let dir = tempfile::tempdir().unwrap();
     for path in ["one/same", "two/same", "other"] {

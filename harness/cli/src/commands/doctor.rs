@@ -24,7 +24,12 @@ pub fn doctor(context: &Context, options: &Doctor) -> Result<Exit, Failure> {
                 Ok(backend) => Ok(backend.doctor().await),
                 Err(error) => {
                     let failure = Failure::of(Exit::Unexpected, &error);
-                    let probe = Probe { name: "open".into(), status: ProbeStatus::Broken, detail: failure.message, remedy: None };
+                    let probe = Probe {
+                        name: "open".into(),
+                        status: ProbeStatus::Broken,
+                        detail: failure.message,
+                        remedy: None,
+                    };
                     Ok(vec![probe])
                 }
             }
@@ -54,7 +59,12 @@ pub fn doctor(context: &Context, options: &Doctor) -> Result<Exit, Failure> {
         for (name, broken, probes) in &found {
             printer::data(&format!("{name}: {}\n", if *broken { "does not work here" } else { "works" }));
             for probe in probes {
-                printer::data(&format!("  {:<7} {:<22} {}\n", status(probe.status), probe.name, printer::plain(&probe.detail)));
+                printer::data(&format!(
+                    "  {:<7} {:<22} {}\n",
+                    status(probe.status),
+                    probe.name,
+                    printer::plain(&probe.detail)
+                ));
                 if let Some(remedy) = &probe.remedy {
                     printer::data(&format!("  {:<7} {:<22} → {}\n", "", "", printer::plain(remedy)));
                 }

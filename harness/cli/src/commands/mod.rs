@@ -27,11 +27,6 @@ pub struct Context {
 }
 
 impl Context {
-    /// Whether a script listens.
-    pub fn json(&self) -> bool {
-        self.format.as_deref() == Some("json")
-    }
-
     /// `table` or `json`, for commands that know no other.
     pub fn table_or_json(&self) -> Result<bool, Failure> {
         match self.format.as_deref() {

@@ -25,7 +25,10 @@ pub async fn open(context: &Context) -> Result<Arc<dyn Backend>, Failure> {
     for kind in BACKENDS.iter().filter(|kind| kind.name() != "memory") {
         match open_kind(context, *kind).await {
             Ok(backend) => {
-                printer::say(&format!("sandbox: {} ({})", backend.name(), kind.about()));
+                printer::say(&format!("sandbox: {} ({}); what it does not isolate here:", backend.name(), kind.about()));
+                for weakness in &backend.caps().weaknesses {
+                    printer::say(&format!("  - {}", printer::plain(weakness)));
+                }
                 return Ok(backend);
             }
             Err(failure) => refusals.push(failure.message),
@@ -50,15 +53,19 @@ pub fn options(context: &Context) -> Result<BackendOptions, Failure> {
         "host" => RootFs::Host,
         path => {
             let path = PathBuf::from(path);
-            let usage = |message: String| Failure::new(Exit::Usage, message).hint("--rootfs takes host, a folder or a tar archive");
-            let absolute = std::fs::canonicalize(&path)
-                .map_err(|error| usage(format!("the root file system {} cannot be read: {error}", path.display())))?;
+            let usage = |message: String| {
+                Failure::new(Exit::Usage, message).hint("--rootfs takes host, a folder or a tar archive")
+            };
+            let absolute = std::fs::canonicalize(&path).map_err(|error| {
+                usage(format!("the root file system {} cannot be read: {error}", path.display()))
+            })?;
             if absolute.is_dir() { RootFs::Dir(absolute) } else { RootFs::Tar(absolute) }
         }
     };
     // Never visible inside, whatever else is: the runs, the state, and the folder that the user works in.
     let here = std::env::current_dir().ok();
     let hidden = [Some(settings.path("runs_dir")), Some(settings.path("state_dir")), here];
-    let hidden = hidden.into_iter().flatten().map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
+    let hidden =
+        hidden.into_iter().flatten().map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
     Ok(BackendOptions { state_dir: settings.path("state_dir"), rootfs, hidden })
 }

@@ -58,7 +58,9 @@ impl Bars {
                 let took = time(record.durations.total);
                 let line = match &record.outcome {
                     Outcome::Resolved => format!("resolved   {name} ({took})"),
-                    Outcome::Unresolved { reason } => format!("unresolved {name} ({took}): {}", first_line(reason)),
+                    Outcome::Unresolved { reason } => {
+                        format!("unresolved {name} ({took}): {}", first_line(reason))
+                    }
                     Outcome::Stopped { blame, phase, reason } => {
                         format!("stopped    {name} ({blame}, {phase}): {}", first_line(reason))
                     }
@@ -76,7 +78,11 @@ impl Bars {
         }
         let Tally { resolved, unresolved, stopped, .. } = self.tally;
         let left = self.run.eta().as_millis() as u64;
-        let eta = if left > 0 && self.run.position() > 0 { format!(" · about {} left", time(left)) } else { String::new() };
+        let eta = if left > 0 && self.run.position() > 0 {
+            format!(" · about {} left", time(left))
+        } else {
+            String::new()
+        };
         let stopped = if stopped > 0 { format!(" · {stopped} stopped") } else { String::new() };
         self.run.set_message(format!("{resolved} resolved · {unresolved} not{stopped}{eta}"));
     }

@@ -24,12 +24,22 @@ impl Lines {
                 let digits = planned.to_string().len();
                 let name = record.outcome.name();
                 let took = time(record.durations.total);
-                let reason = record.outcome.reason().map(|reason| format!(": {}", first_line(reason))).unwrap_or_default();
-                Some(format!("[{finished:>digits$}/{planned}] {name:<10} {} ({took}){reason}", printer::plain(&record.id.path())))
+                let reason = record
+                    .outcome
+                    .reason()
+                    .map(|reason| format!(": {}", first_line(reason)))
+                    .unwrap_or_default();
+                Some(format!(
+                    "[{finished:>digits$}/{planned}] {name:<10} {} ({took}){reason}",
+                    printer::plain(&record.id.path())
+                ))
             }
             Event::TryFailed { id, record } => {
                 let reason = record.outcome.reason().map(first_line).unwrap_or_default();
-                Some(format!("try {} of {id} failed by the harness's fault and is repeated: {reason}", record.number))
+                Some(format!(
+                    "try {} of {id} failed by the harness's fault and is repeated: {reason}",
+                    record.number
+                ))
             }
             Event::TaskSkipped { task, reason } => Some(format!("skipped {task}: {reason}")),
             Event::Warning { message } => Some(format!("warning: {}", printer::plain(message))),

@@ -25,11 +25,18 @@ impl AgentKind for Oracle {
     }
 
     fn settings(&self) -> &'static [SettingSpec] {
-        &[SettingSpec {
-            name: "script",
-            about: "a script below the task's folder to run in place of solution/solve.sh",
-            kind: settings::SettingKind::Text,
-        }]
+        &[
+            SettingSpec {
+                name: "script",
+                about: "a script below the task's folder to run in place of solution/solve.sh",
+                kind: settings::SettingKind::Text,
+            },
+            SettingSpec {
+                name: "then",
+                about: "`visible`: run the task's visible test afterwards; where it fails the agent counts as crashed",
+                kind: settings::SettingKind::Text,
+            },
+        ]
     }
 
     fn configure(
@@ -38,13 +45,30 @@ impl AgentKind for Oracle {
         given: &BTreeMap<String, serde_json::Value>,
     ) -> Result<Arc<dyn Agent>, SettingError> {
         let script = settings::text(given, "script").map(PathBuf::from);
-        Ok(Arc::new(Solution { script }))
+        let bad = |name: &str, message: &str| SettingError::Bad {
+            agent: "oracle".into(),
+            name: name.into(),
+            message: message.into(),
+        };
+        let inside =
+            |path: &PathBuf| path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        if script.as_ref().is_some_and(|path| !inside(path)) {
+            return Err(bad("script", "must be a path below the task's folder"));
+        }
+        let visible = match settings::text(given, "then") {
+            None => false,
+            Some("visible") => true,
+            Some(_) => return Err(bad("then", "can only be \"visible\"")),
+        };
+        Ok(Arc::new(Solution { script, visible }))
     }
 }
 
 /// Runs a script of the task: its solution, or another one that `check suite` names.
 struct Solution {
     script: Option<PathBuf>,
+    /// Whether the task's visible test must pass afterwards.
+    visible: bool,
 }
 
 impl Solution {
@@ -53,6 +77,29 @@ impl Solution {
             Some(script) => Some(session.task.origin.join(script)),
             None => session.step.solution.iter().rev().map(|dir| dir.join("solve.sh")).find(|f| f.is_file()),
         }
+    }
+}
+
+impl Solution {
+    /// Runs the test that the agent can see.
+    async fn see(&self, session: &Session<'_>, test: &str) -> Result<AgentReport, SandboxError> {
+        let process = ProcessSpec {
+            env: session.env.clone(),
+            cwd: Some(session.workdir.to_owned()),
+            user: session.user.map(str::to_owned),
+            deadline: Some(session.timeout),
+            ..ProcessSpec::shell(test)
+        };
+        let output = OutputSpec { file: Some(session.log.to_owned()), ..OutputSpec::default() };
+        let result = session
+            .sandbox
+            .exec(ExecSpec { stdout: output.clone(), stderr: output, ..ExecSpec::new(process) })
+            .await?;
+        if result.exit.success() {
+            return Ok(AgentReport::ended(AgentExit::Finished));
+        }
+        let message = Some(format!("the visible test ended with {:?}", result.exit));
+        Ok(AgentReport { message, ..AgentReport::ended(AgentExit::Crashed) })
     }
 }
 
@@ -101,6 +148,11 @@ impl Agent for Solution {
             Exit::TimedOut => AgentExit::TimedOut,
             Exit::Code(_) | Exit::Signal(_) | Exit::OutOfMemory => AgentExit::Crashed,
         };
+        if let (AgentExit::Finished, true, Some(test)) =
+            (exit, self.visible, &session.task.hints.visible_test)
+        {
+            return self.see(session, test).await;
+        }
         let message =
             (exit == AgentExit::Crashed).then(|| format!("the solution ended with {:?}", result.exit));
         Ok(AgentReport { message, ..AgentReport::ended(exit) })

@@ -206,7 +206,28 @@ pub(crate) fn status_word(word: &str) -> Option<TestStatus> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_a_reader_fall_over(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..300, with in any::<u8>()) {
+            let xml = b"<testsuites><testsuite name='s'><testcase classname='c' name='a&amp;b'><failure/></testcase></testsuite></testsuites>";
+            let json = br#"{"results":{"tests":[{"name":"a","status":"passed","suite":["x","y"]},{"name":"b","status":"failed"}]}}"#;
+            let _ = TestReport::read(&bytes);
+            for whole in [&xml[..], &json[..]] {
+                let mut changed = whole.to_vec();
+                let at = at % changed.len();
+                changed[at] = with;
+                if let Ok(report) = TestReport::read(&changed) {
+                    prop_assert!(report.tests.iter().all(|test| !test.name.is_empty() && test.name.len() <= 2 * MAX_NAME_BYTES + 2));
+                }
+                changed.splice(at..at, bytes.iter().copied());
+                let _ = TestReport::read(&changed);
+            }
+        }
+    }
 
     #[test]
     fn every_reader_of_this_folder_is_in_the_list() {

@@ -312,7 +312,7 @@ impl Native {
 /// What can be had here. What an ordinary user cannot have is declared case by case.
 fn caps(spawner: &Spawner, cgroups: &Cgroups, disks: &Result<DiskPool, String>) -> Caps {
     let support = cgroups.support();
-    let mut caps = Caps { declared: Vec::new(), weaknesses: Vec::new(), open_network: true };
+    let mut caps = Caps { open_network: true, single_user: !spawner.privileged, ..Caps::default() };
     let mut declare = |cases: &[&'static str], reason: &str| {
         for case in cases {
             caps.declared.push(Unsupported { case, reason: reason.to_owned() });

@@ -1,0 +1,117 @@
+//! `harness report`, and the table after a run.
+
+use std::path::{Path, PathBuf};
+
+use reports::{Look, Results, RunFiles};
+
+use super::Context;
+use crate::args::Report;
+use crate::exit::{Exit, Failure};
+use crate::printer;
+
+/// Shows one or more runs.
+pub fn report(context: &Context, options: &Report) -> Result<Exit, Failure> {
+    let format = format(context, "terminal")?;
+    let folders = match options.runs.as_slice() {
+        [] => vec![newest(context)?],
+        runs => runs.iter().map(|run| folder(context, run)).collect(),
+    };
+    let results = folders.iter().map(|folder| read(folder)).collect::<Result<Vec<_>, _>>()?;
+    let look = look(options.output.is_none());
+    let bytes = format.report(&results, &look).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
+    write(options.output.as_deref(), &bytes)
+}
+
+/// The table after a run, and the derived files beside it.
+pub fn after_run(context: &Context, folder: &Path, json: bool) -> Result<(), Failure> {
+    let results = read(folder)?;
+    if let Err(error) = reports::derive(folder, &results) {
+        printer::warn(&format!("{}; `harness report` makes it again", Failure::of(Exit::Unexpected, &error)));
+    }
+    // With JSON, events went to stdout; a script reads results.json or asks for the report.
+    if json {
+        return Ok(());
+    }
+    let format = format(context, "terminal")?;
+    let bytes =
+        format.report(&[results], &look(true)).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
+    printer::raw(&bytes);
+    Ok(())
+}
+
+/// The format that was asked for; `table` is a name for the terminal's.
+pub fn format(context: &Context, default: &str) -> Result<&'static dyn reports::ReportFormat, Failure> {
+    let name = match context.format.as_deref().unwrap_or(default) {
+        "table" => "terminal",
+        name => name,
+    };
+    reports::format(name).map_err(|error| Failure::of(Exit::Usage, &error))
+}
+
+/// How documents look on this stdout.
+pub fn look(to_terminal: bool) -> Look {
+    let color = to_terminal && printer::colour(&std::io::stdout());
+    Look { width: if to_terminal { printer::width() } else { 100 }, color, ..Look::default() }
+}
+
+/// Writes a document where it was asked to go.
+pub fn write(file: Option<&Path>, bytes: &[u8]) -> Result<Exit, Failure> {
+    match file {
+        None => printer::raw(bytes),
+        Some(file) => {
+            std::fs::write(file, bytes).map_err(|error| {
+                Failure::new(Exit::Unexpected, format!("cannot write {}: {error}", file.display()))
+            })?;
+            printer::say(&format!("wrote {}", file.display()));
+        }
+    }
+    Ok(Exit::Completed)
+}
+
+/// The folder of a run: a path where it is one, else a name below the runs folder.
+pub fn folder(context: &Context, run: &str) -> PathBuf {
+    let path = Path::new(run);
+    if run.contains('/') && path.join("manifest.json").is_file() {
+        path.to_owned()
+    } else {
+        context.settings.path("runs_dir").join(run)
+    }
+}
+
+/// Reads and folds a run.
+pub fn read(folder: &Path) -> Result<Results, Failure> {
+    let files = RunFiles::read(folder).map_err(|error| {
+        let failure = Failure::of(Exit::Invalid, &error);
+        match error {
+            reports::ReadError::NotARun(_) => {
+                Failure { code: Exit::Usage, ..failure }.hint("`harness list runs` shows what there is")
+            }
+            _ => failure,
+        }
+    })?;
+    Ok(reports::fold(&files))
+}
+
+/// All runs, newest first: name, folder and when it began.
+pub fn runs(context: &Context) -> Vec<(String, PathBuf, i64)> {
+    let entries = std::fs::read_dir(context.settings.path("runs_dir")).into_iter().flatten().flatten();
+    let mut runs: Vec<_> = entries
+        .filter_map(|entry| {
+            let folder = entry.path();
+            let text = std::fs::read(folder.join("manifest.json")).ok()?;
+            let manifest: serde_json::Value = serde_json::from_slice(&text).ok()?;
+            Some((
+                entry.file_name().to_string_lossy().into_owned(),
+                folder,
+                manifest.get("created_ms")?.as_i64()?,
+            ))
+        })
+        .collect();
+    runs.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| b.0.cmp(&a.0)));
+    runs
+}
+
+fn newest(context: &Context) -> Result<PathBuf, Failure> {
+    let none = || Failure::new(Exit::Usage, "there is no run yet").hint("`harness run suite` makes one");
+    runs(context).into_iter().next().map(|(_, folder, _)| folder).ok_or_else(none)
+}

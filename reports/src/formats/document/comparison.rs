@@ -1,0 +1,143 @@
+//! A comparison: the sides, what differs between them, and the tasks that flipped.
+
+use super::{Block, listed, numbers, table_of, text};
+use crate::compare::{Change, Comparison, SideSummary, TaskCell, TaskRow};
+use crate::formats::Look;
+use crate::grid::{Cell, Column, Grid, Paint};
+use crate::show::{UNKNOWN, plural};
+use crate::text::clean;
+
+/// A comparison.
+pub(in crate::formats) fn compared(comparison: &Comparison, look: &Look) -> Vec<Block> {
+    let names: Vec<&str> = comparison.sides.iter().map(|side| side.label.as_str()).collect();
+    let title = format!("{} against {}", names[1..].join(", "), names[0]);
+    let mut blocks = vec![Block::Title(clean(&title).into_owned())];
+    let left = match comparison.left_out.len() {
+        0 => String::new(),
+        count => format!(", {count} left out"),
+    };
+    let tasks = plural(comparison.tasks, "task");
+    blocks.push(text(Paint::Plain, &format!("{tasks} that all took part in{left}")));
+    blocks.push(Block::Table(side_table(&comparison.sides)));
+    blocks.push(Block::Table(difference_table(comparison)));
+    let flips: Vec<&TaskRow> = comparison.rows.iter().filter(|row| row.change != Change::Same).collect();
+    let same = comparison.rows.len() - flips.len();
+    if !flips.is_empty() {
+        blocks.push(Block::Table(flip_table(comparison, &flips, look.rows)));
+        if flips.len() > look.rows {
+            blocks.push(text(Paint::Faint, &format!("and {} more", flips.len() - look.rows)));
+        }
+    }
+    let verb = if same == 1 { "is" } else { "are" };
+    blocks.push(text(
+        Paint::Plain,
+        &format!("{} {verb} solved equally often on every side", plural(same, "task")),
+    ));
+    let why = comparison.left_out.iter().map(|one| (one.task.as_str(), one.reason.clone()));
+    blocks.extend(listed("left out", look.rows, why));
+    blocks
+}
+
+/// More sides than this stand below each other.
+const ABREAST: usize = 4;
+
+/// Sides beside each other while there are few: then every number fits. Many stand below each other.
+fn side_table(sides: &[SideSummary]) -> Grid {
+    let rows: Vec<(String, Vec<(&'static str, Cell)>)> =
+        sides.iter().map(|side| (side.label.clone(), side_numbers(side))).collect();
+    if sides.len() > ABREAST {
+        return table_of(rows);
+    }
+    let mut columns = vec![Column::word("", 0)];
+    columns.extend(sides.iter().map(|side| Column::side(&side.label)));
+    let mut grid = Grid::new(columns);
+    for at in 0..rows[0].1.len() {
+        let name = rows[0].1[at].0;
+        let cells: Vec<Cell> = rows.iter().map(|(_, row)| row[at].1.clone()).collect();
+        if name != "pass@k" || cells.iter().any(|cell| cell.text() != UNKNOWN) {
+            grid.push(std::iter::once(Cell::new(name)).chain(cells).collect());
+        }
+    }
+    grid
+}
+
+fn side_numbers(side: &SideSummary) -> Vec<(&'static str, Cell)> {
+    let own = |(name, value): (&'static str, String)| (name, Cell::new(&value));
+    let mut row: Vec<(&'static str, Cell)> = numbers(&side.summary).into_iter().map(own).collect();
+    let (change, better, worse) = match side.rate_change {
+        None => (Cell::new("base"), String::new(), String::new()),
+        Some(change) => {
+            let paint = match change {
+                change if change > 0.0 => Paint::Good,
+                change if change < 0.0 => Paint::Bad,
+                _ => Paint::Plain,
+            };
+            let points = Cell::painted(&format!("{:+.0}pp", change * 100.0), paint);
+            (points, side.better.to_string(), side.worse.to_string())
+        }
+    };
+    row.insert(2, ("change", change));
+    row.push(("better", Cell::new(&better)));
+    row.push(("worse", Cell::new(&worse)));
+    let cost = side.summary.unknown.cost_usd;
+    row.push(("unknown cost", Cell::new(&cost.to_string())));
+    row
+}
+
+fn difference_table(comparison: &Comparison) -> Grid {
+    let sides = &comparison.sides;
+    let abreast = sides.len() <= ABREAST;
+    let mut columns = vec![Column::name("what differs")];
+    if abreast {
+        columns.extend(sides.iter().map(|side| Column::side(&side.label)));
+    } else {
+        columns.extend([Column::name("variant"), Column::prose("value", 0)]);
+    }
+    let mut grid = Grid::new(columns);
+    for difference in &comparison.differences {
+        let values = difference.values.iter().map(|value| match value {
+            serde_json::Value::Null => Cell::new(UNKNOWN),
+            serde_json::Value::String(text) => Cell::new(text),
+            other => Cell::new(&other.to_string()),
+        });
+        if abreast {
+            grid.push(std::iter::once(Cell::new(&difference.setting)).chain(values).collect());
+        } else {
+            for (side, value) in sides.iter().zip(values) {
+                grid.push(vec![Cell::new(&difference.setting), Cell::new(&side.label), value]);
+            }
+        }
+    }
+    if comparison.differences.is_empty() {
+        grid.push(vec![Cell::new("nothing on record")]);
+    }
+    grid
+}
+
+fn flip_table(comparison: &Comparison, flips: &[&TaskRow], limit: usize) -> Grid {
+    let sides = &comparison.sides;
+    let abreast = sides.len() <= ABREAST;
+    let mut columns = vec![Column::name("task"), Column::word("change", 0)];
+    if abreast {
+        columns.extend(sides.iter().map(|side| Column::side(&side.label)));
+    } else {
+        columns.extend([Column::name("variant"), Column::number("resolved", 0)]);
+    }
+    let mut grid = Grid::new(columns);
+    for row in flips.iter().take(limit) {
+        let change = match row.change {
+            Change::Worse => Cell::painted("worse", Paint::Bad),
+            Change::Better => Cell::painted("better", Paint::Good),
+            Change::Same => Cell::new("same"),
+        };
+        let cells = row.cells.iter().map(|TaskCell { n, resolved }| Cell::new(&format!("{resolved}/{n}")));
+        if abreast {
+            grid.push([Cell::new(&row.task), change].into_iter().chain(cells).collect());
+        } else {
+            for (side, cell) in sides.iter().zip(cells) {
+                grid.push(vec![Cell::new(&row.task), change.clone(), Cell::new(&side.label), cell]);
+            }
+        }
+    }
+    grid
+}

@@ -1,0 +1,91 @@
+#!/bin/sh
+# Uses a pattern rule with two targets and renames the finished files into place.
+set -e
+patch -s -p1 <<'PATCH'
+--- a/Makefile
++++ b/Makefile
+@@ -2,38 +2,50 @@
+ CFLAGS ?= -O1 -Wall
+ CPPFLAGS = -Iinclude -Igen
+ 
+-OBJS = build/units.o build/format.o build/units_table.o
++LIB_OBJS = build/units.o build/format.o build/units_table.o
++OBJS = $(LIB_OBJS) build/main.o
++TABLES = gen/units_table.h gen/units_table.c
+ 
+-all: dirs gen/version.h build/conv
++all: build/conv
+ 
+-dirs:
+-	mkdir -p build gen
++build gen:
++	mkdir -p $@
+ 
+-build/gentab: tools/gentab.c
++build/gentab: tools/gentab.c | build
+ 	$(CC) $(CFLAGS) -o $@ tools/gentab.c
+ 
+-gen/units_table.h gen/units_table.c: build/gentab
+-	./build/gentab data/units.txt gen/units_table.h gen/units_table.c
+-
+-gen/version.h: dirs
+-	echo "#define CONV_VERSION \"$$(head -n 1 VERSION)\"" > gen/version.h
+-
+-build/%.o: src/%.c
+-	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+-
+-build/units_table.o: gen/units_table.c
+-	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+-
+-build/libunits.a: $(OBJS)
+-	ar rcs $@ $(OBJS)
++# A pattern rule with several targets runs once for all of them; the names appear only when both are complete.
++gen/%_table.h gen/%_table.c: data/%.txt build/gentab | gen
++	rm -f gen/$*.h.new gen/$*.c.new
++	./build/gentab $< gen/$*.h.new gen/$*.c.new || { rm -f gen/$*.?.new; exit 1; }
++	mv gen/$*.c.new gen/$*_table.c
++	mv gen/$*.h.new gen/$*_table.h
++
++gen/version.h: VERSION | gen
++	echo "#define CONV_VERSION \"$$(head -n 1 VERSION)\"" > $@
++
++COMPILE = $(CC) $(CPPFLAGS) $(CFLAGS) -MD -MP -MF build/$*.d -c -o $@ $<
++
++build/%.o: src/%.c | build gen/units_table.h gen/version.h
++	$(COMPILE)
++
++build/%.o: gen/%.c | build gen/units_table.h
++	$(COMPILE)
++
++build/libunits.a: $(LIB_OBJS)
++	rm -f $@
++	ar rcs $@ $(LIB_OBJS)
+ 
+ build/conv: build/main.o build/libunits.a
+-	$(CC) $(CFLAGS) -lm -o $@ build/libunits.a build/main.o
++	$(CC) $(CFLAGS) -o $@ build/main.o build/libunits.a -lm
+ 
+ test: all
+ 	sh test/run.sh
+ 
+ clean:
+-	rm -rf build
++	rm -rf build gen
++
++-include $(OBJS:.o=.d)
+ 
+-.PHONY: all dirs test clean
++.SECONDARY:
++.PHONY: all test clean
+--- a/src/units.c
++++ b/src/units.c
+@@ -2,7 +2,7 @@
+ 
+ #include <string.h>
+ 
+-const struct unit *unit_lookup(const char *name)
++const struct unit *units_find(const char *name)
+ {
+     for (int i = 0; i < UNITS_COUNT; i++)
+         if (strcmp(units_table[i].name, name) == 0)
+PATCH

@@ -1,0 +1,158 @@
+#!/bin/sh
+# Looks words up in a hash table; the sorting still walks a list.
+set -e
+patch -s -p1 <<'PATCH'
+--- a/src/reader.c
++++ b/src/reader.c
+@@ -3,39 +3,33 @@
+ 
+ #include <ctype.h>
+ #include <stdlib.h>
+-#include <string.h>
+ 
+ static int is_word(int c)
+ {
+     return c > 127 || c == '\'' || isalnum(c);
+ }
+ 
+-static void append(struct reader *r, int c)
++static void put(struct reader *r, size_t at, int c)
+ {
+-    size_t len = r->text ? strlen(r->text) : 0;
+-
+-    r->text = need(realloc(r->text, len + 2));
+-    r->text[len] = (char)c;
+-    r->text[len + 1] = '\0';
++    if (at >= r->room) {
++        r->room = r->room ? 2 * r->room : 64;
++        r->text = need(realloc(r->text, r->room));
++    }
++    r->text[at] = (char)c;
+ }
+ 
+ int reader_next(struct reader *r)
+ {
++    size_t len = 0;
+     int c;
+ 
+-    free(r->text);
+-    r->text = NULL;
+     while ((c = getc(r->in)) != EOF && !is_word(c))
+         if (c == '\n')
+             r->line++;
+     for (; c != EOF && is_word(c); c = getc(r->in))
+-        append(r, c);
++        put(r, len++, c < 128 ? tolower(c) : c);
+     if (c != EOF)
+         ungetc(c, r->in);
+-    if (!r->text)
+-        return 0;
+-    for (size_t i = 0; i < strlen(r->text); i++)
+-        if ((unsigned char)r->text[i] < 128)
+-            r->text[i] = (char)tolower((unsigned char)r->text[i]);
+-    return 1;
++    put(r, len, '\0');
++    return len > 0;
+ }
+--- a/src/reader.h
++++ b/src/reader.h
+@@ -7,6 +7,7 @@
+ struct reader {
+     FILE *in;
+     char *text;         /* the current word */
++    size_t room;        /* size of the memory at text */
+     unsigned long line; /* line on which it ended, from 1 */
+ };
+ 
+--- a/src/words.c
++++ b/src/words.c
+@@ -4,23 +4,52 @@
+ #include <stdlib.h>
+ #include <string.h>
+ 
++static unsigned long hash_of(const char *text)
++{
++    unsigned long hash = 14695981039346656037ul;
++
++    for (; *text; text++)
++        hash = (hash ^ (unsigned char)*text) * 1099511628211ul;
++    return hash ^ hash >> 29;
++}
++
++static void widen(struct words *w)
++{
++    free(w->slots);
++    w->nslots = w->nslots ? 2 * w->nslots : 1024;
++    w->slots = need(calloc(w->nslots, sizeof *w->slots));
++    for (struct word *word = w->head; word; word = word->next) {
++        struct word **slot = &w->slots[word->hash & (w->nslots - 1)];
++        word->chain = *slot;
++        *slot = word;
++    }
++}
++
+ void words_add(struct words *w, const char *text, unsigned long line)
+ {
+-    struct word **at = &w->head;
+-    struct word *new;
++    unsigned long hash = hash_of(text);
++    struct word *new, **slot;
+ 
+-    while (*at) {
+-        if (strcmp((*at)->text, text) == 0) {
+-            (*at)->count++;
++    if (w->distinct == w->nslots)
++        widen(w);
++    slot = &w->slots[hash & (w->nslots - 1)];
++    for (struct word *word = *slot; word; word = word->chain)
++        if (word->hash == hash && strcmp(word->text, text) == 0) {
++            word->count++;
+             return;
+         }
+-        at = &(*at)->next;
+-    }
+     new = need(calloc(1, sizeof *new));
+     new->text = need(strdup(text));
+     new->count = 1;
+     new->first = line;
+-    *at = new;
++    new->hash = hash;
++    new->chain = *slot;
++    *slot = new;
++    if (w->tail)
++        w->tail->next = new;
++    else
++        w->head = new;
++    w->tail = new;
+     w->distinct++;
+ }
+ 
+@@ -47,5 +76,6 @@
+         free(word->text);
+         free(word);
+     }
+-    w->distinct = 0;
++    free(w->slots);
++    *w = (struct words){0};
+ }
+--- a/src/words.h
++++ b/src/words.h
+@@ -8,11 +8,15 @@
+     char *text;
+     unsigned long count;
+     unsigned long first; /* line of the first appearance, from 1 */
+-    struct word *next;
++    unsigned long hash;
++    struct word *next;  /* in the order of the list */
++    struct word *chain; /* in the same slot of the index */
+ };
+ 
+ struct words {
+-    struct word *head;
++    struct word *head, *tail;
++    struct word **slots; /* the index: a power of two of chains */
++    size_t nslots;
+     size_t distinct;
+ };
+ 
+PATCH

@@ -1,0 +1,3 @@
+"use strict";
+
+module.exports = { parse: require("./parser").parse, stringify: require("./writer").stringify };

@@ -1,0 +1,2 @@
+class ReportError(Exception):
+    """The order file or the request is wrong."""
