@@ -304,6 +304,7 @@ impl Native {
             mounts: mounts.into_iter().map(|(_, source)| source).collect(),
             base: spec.snapshot,
             spawner: Arc::clone(&self.spawner),
+            next_view: std::sync::atomic::AtomicU32::new(1),
         };
         self.watch(&running, &store, &spec.limits)?;
         self.register(&run, &running);
