@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     let setup = runtime.block_on(support::setup(Arc::new(MemoryBackend::new()))).expect("the image is made");
     let mut tests = support::tests("memory", &setup, runtime.handle());
+    tests.extend(support::faults("memory", &setup, runtime.handle()));
     // There is nothing on the machine that a leaked memory sandbox could leave.
     tests.extend(support::saboteurs("memory", &setup, runtime.handle(), &["churn"]));
     support::conclude(tests)

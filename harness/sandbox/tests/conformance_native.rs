@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         }
     };
     let mut tests = support::tests(prefix, &setup, runtime.handle());
+    tests.extend(support::faults(prefix, &setup, runtime.handle()));
     // What the suite notices does not depend on who runs it: once is enough.
     if given.is_none() {
         tests.extend(support::saboteurs(prefix, &setup, runtime.handle(), &[]));

@@ -82,3 +82,21 @@ pub(crate) fn saboteurs(
         })
         .collect()
 }
+
+/// One test for each thing that must happen when calls fail, called `PREFIX_fault::CASE`.
+pub(crate) fn faults(prefix: &str, setup: &Setup, runtime: &tokio::runtime::Handle) -> Vec<Trial> {
+    conformance::FAULT_CASES
+        .iter()
+        .map(|case| {
+            let (setup, runtime) = (setup.clone(), runtime.clone());
+            Trial::test(format!("{prefix}_fault::{}", case.name), move || {
+                let bound = Duration::from_secs(60);
+                match runtime.block_on(async { tokio::time::timeout(bound, (case.run)(&setup)).await }) {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(conformance::Failure(why))) => Err(Failed::from(why)),
+                    Err(_) => Err(Failed::from("not done after a minute")),
+                }
+            })
+        })
+        .collect()
+}
