@@ -50,6 +50,7 @@ pub(crate) fn run() -> Result<(), Trouble> {
     let Ok(SpawnerRequest::Hello { privileged, base }) = SpawnerRequest::decode(&hello.body) else {
         return Err(io::Error::from(io::ErrorKind::InvalidData)).tried("understand the greeting");
     };
+    forget_signals();
     // Dead sandboxes need no waiting for: the harness watches them through their pidfds.
     // SAFETY: no handler is installed.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
@@ -76,6 +77,29 @@ pub(crate) fn run() -> Result<(), Trouble> {
         spawner.serve(frame)?;
     }
     Ok(())
+}
+
+/// Whatever the harness's parents ignored or blocked, sandboxes do not. By the kernel's own call, because the C library hides
+/// two signals of its own. SIGPIPE stays ignored here: a peer that went away is an error like others.
+fn forget_signals() {
+    let default = [0_u64; 4];
+    let none = 0_u64;
+    for signal in (1..=64).filter(|signal| *signal != libc::SIGPIPE) {
+        // SAFETY: four zero words are the kernel's `sigaction` for "default", of which it reads at most that much.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), 8)
+        };
+    }
+    // SAFETY: one word is the kernel's signal set.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            std::ptr::null_mut::<u64>(),
+            8,
+        )
+    };
 }
 
 fn failed(call: u32, trouble: &Trouble) -> SpawnerReply {
@@ -148,7 +172,7 @@ impl Spawner {
     ) -> Result<u32, Trouble> {
         let name = || String::from_utf8_lossy(path).into_owned();
         let (mount, folder) = match given {
-            Some(mount) => (mount, true),
+            Some(mount) => (copy_of(&mount)?, true),
             None => {
                 let c_path = sys::c_string(path).tried_with(name)?;
                 self.enter(self.host.as_fd())?;
@@ -220,6 +244,15 @@ impl Spawner {
             }
         }
     }
+}
+
+/// A copy of a detached mount, whose own ids then stay what they are for the host. Older kernels copy only what is attached.
+fn copy_of(mount: &OwnedFd) -> Result<OwnedFd, Trouble> {
+    let at = c"/n";
+    sys::move_mount(mount.as_fd(), at).tried("attach a mount of the host's")?;
+    let copy = sys::open_tree(libc::AT_FDCWD, at).tried("copy a mount of the host's");
+    sys::unmount(at).tried("detach a mount of the host's")?;
+    copy
 }
 
 fn slot_path(slot: u32) -> CString {

@@ -1,9 +1,9 @@
 //! The `native` backend: opening it, making environments ready, starting sandboxes, removing what dead owners left.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use harness_core::{Digest, Limits, NetworkMode};
@@ -17,6 +17,8 @@ use super::disk::image::DiskPool;
 use super::disk::watchdog::Watchdog;
 use super::guest::Guest;
 use super::hostroot::{self, HostView};
+use super::layers::store::LayerStore;
+use super::prepare;
 use super::process::Surroundings;
 use super::root::{Root, RootOverlay};
 use super::running::Running;
@@ -29,13 +31,11 @@ use super::store::Store;
 use super::{NAME, capabilities};
 use crate::{
     Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, Image, Probe, ProbeStatus, Progress,
-    ReapFilter, Reaped, RootFs, Sandbox, SandboxError, SandboxSpec,
+    ReapFilter, Reaped, Sandbox, SandboxError, SandboxSpec,
 };
 
 /// `/dev/shm` of each sandbox. What is written there counts as its memory.
 const SHM_BYTES: u64 = 64 << 20;
-/// PATH where nothing else says.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The entry of [`crate::BACKENDS`].
 pub(crate) struct NativeKind;
@@ -57,15 +57,19 @@ impl BackendKind for NativeKind {
 
 /// An open backend.
 pub(crate) struct Native {
-    options: BackendOptions,
+    pub(super) options: BackendOptions,
     caps: Caps,
     scratch: ScratchStore,
     filters: Vec<Vec<u8>>,
-    spawner: Arc<Spawner>,
+    pub(super) spawner: Arc<Spawner>,
+    /// What Dockerfiles and archives became.
+    pub(super) layers: LayerStore,
     cgroups: Cgroups,
     /// File systems of a given size, or why there are none.
     disks: Result<DiskPool, String>,
     watchdog: Watchdog,
+    /// What runs, with the label of its run.
+    running: Mutex<Vec<(String, Weak<Running>)>>,
     /// The folder of all scratch folders, as recipes name it.
     uppers: Arc<Attached>,
     /// What is attached, by host path.
@@ -82,6 +86,8 @@ impl Native {
         let options = BackendOptions { state_dir, ..options };
         let scratch = ScratchStore::open(&options.state_dir)
             .map_err(|error| SandboxError::host("open the scratch folders", error))?;
+        let layers = LayerStore::open(&options.state_dir)
+            .map_err(|error| SandboxError::host("open the store of layers", error))?;
         let privileged = capabilities::are_roots();
         let ownership = if privileged { Ownership::Real } else { Ownership::Pretended };
         let filters = seccomp::programs(ownership).map_err(|error| SandboxError::Unsupported {
@@ -92,9 +98,11 @@ impl Native {
         let uppers = spawner.attach(&options.state_dir.join("scratch"), Attach::Writable).await?;
         Ok(Native {
             caps: Caps::default(),
+            layers,
             cgroups: Cgroups::detect(None),
             disks: DiskPool::open(&options.state_dir),
             watchdog: Watchdog::new(),
+            running: Mutex::default(),
             options,
             scratch,
             filters,
@@ -106,7 +114,7 @@ impl Native {
     }
 
     /// Attaches a folder or file read-only, or finds it attached.
-    async fn attach(&self, path: &Path) -> Result<Arc<Attached>, SandboxError> {
+    pub(super) async fn attach(&self, path: &Path) -> Result<Arc<Attached>, SandboxError> {
         let mut attached = self.attached.lock().await;
         if let Some(found) = attached.get(path).and_then(Weak::upgrade) {
             return Ok(found);
@@ -118,7 +126,7 @@ impl Native {
     }
 
     /// The host's root: the plan is made once in this backend's life.
-    async fn host_root(&self) -> Result<(Arc<Root>, Digest, String), SandboxError> {
+    pub(super) async fn host_root(&self) -> Result<(Arc<Root>, Digest, String), SandboxError> {
         let mut known = self.host_root.lock().await;
         if let Some(known) = &*known {
             return Ok(known.clone());
@@ -154,7 +162,7 @@ impl Native {
                 overlays.push(RootOverlay::new(&shown.at.to_string_lossy(), lowers));
             }
         }
-        let made = (Arc::new(Root { overlays, binds }), plan.digest, plan.path);
+        let made = (Arc::new(Root { overlays, binds, kept: Vec::new() }), plan.digest, plan.path);
         *known = Some(made.clone());
         Ok(made)
     }
@@ -182,6 +190,7 @@ impl Native {
             view_capabilities: capabilities::VIEWS,
             filters: self.filters.clone(),
             // Counted by the kernel for each user namespace, hence for each sandbox: where no group counts.
+            commands_groups: 0,
             nproc: spec.limits.pids.filter(|_| !self.cgroups.support().pids),
         }
     }
@@ -221,7 +230,16 @@ impl Native {
         Ok(())
     }
 
-    async fn start(&self, spec: SandboxSpec) -> Result<NativeSandbox, SandboxError> {
+    fn register(&self, run: &str, running: &Arc<Running>) {
+        let mut known = lock(&self.running);
+        // Looked through when it has doubled, so that starting costs the same however many there were.
+        if known.len() == known.capacity() {
+            known.retain(|(_, running)| running.strong_count() > 0);
+        }
+        known.push((run.to_owned(), Arc::downgrade(running)));
+    }
+
+    pub(super) async fn start(&self, spec: SandboxSpec) -> Result<NativeSandbox, SandboxError> {
         let handle = spec.image.handle.downcast_ref::<Arc<Root>>();
         let root = handle.cloned().ok_or_else(|| SandboxError::Unsupported {
             backend: NAME,
@@ -233,7 +251,7 @@ impl Native {
         }
         let refused = |what: &'static str| move |error| SandboxError::host(what, error);
         let scratch = self.scratch.make(&spec.labels).map_err(refused("make a scratch folder"))?;
-        let id = scratch.id().to_owned();
+        let (id, run) = (scratch.id().to_owned(), spec.labels.run.clone());
         let store = Arc::new(self.store(scratch, &spec.limits).await?);
         store.make(&root).map_err(refused("make folders for what a sandbox writes"))?;
         let mut recipe = self.recipe(&store, &spec, &root);
@@ -245,13 +263,23 @@ impl Native {
             .make(&id, &spec.limits)
             .map_err(refused("make a group of processes"))?
             .map(NewGroup::new);
-        let join = match &group {
+        let mut join = match &group {
             Some(group) => {
                 group.record(&store.scratch.path()).map_err(refused("write down a group of processes"))?;
                 group.get().join().map_err(refused("open a group of processes"))?
             }
             None => Join::default(),
         };
+        if let (Some(group), Some(_), true) = (&group, spec.limits.pids, join.folder.is_none()) {
+            // The group that counts processes comes last, and is for commands only.
+            if let Some(index) =
+                group.get().folders().iter().position(|folder| folder.join("pids.max").exists())
+            {
+                let tasks = join.tasks.remove(index);
+                join.tasks.push(tasks);
+                recipe.commands_groups = 1;
+            }
+        }
         let (ours, theirs) = sys::socket_pair().map_err(refused("make a pair of sockets"))?;
         let mut fds = vec![theirs.as_fd()];
         fds.extend(join.folder.iter().chain(&join.tasks).map(AsFd::as_fd));
@@ -276,10 +304,16 @@ impl Native {
             mounts: mounts.into_iter().map(|(_, source)| source).collect(),
             base: spec.snapshot,
             spawner: Arc::clone(&self.spawner),
+            next_view: std::sync::atomic::AtomicU32::new(1),
         };
         self.watch(&running, &store, &spec.limits)?;
+        self.register(&run, &running);
         Ok(sandbox)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn bind(at: &str, source: &Attached) -> Bind {
@@ -353,50 +387,15 @@ impl Backend for Native {
     }
 
     fn admit(&self, request: &EnvironmentRequest) -> Result<(), SandboxError> {
-        match (&self.options.rootfs, request.spec.host_root) {
-            (RootFs::FromTask, false) => Err(SandboxError::Unsupported {
-                backend: NAME,
-                what: "this environment is an image, which the native sandbox cannot fetch: give --rootfs host, a \
-                       folder or a tar archive"
-                    .to_owned(),
-            }),
-            (RootFs::Tar(_), _) => Err(SandboxError::Unsupported {
-                backend: NAME,
-                what: "a tar archive as root, yet".to_owned(),
-            }),
-            _ => Ok(()),
-        }
+        prepare::admit(&self.options.rootfs, request)
     }
 
     async fn prepare(
         &self,
         request: &EnvironmentRequest,
-        _progress: Progress,
+        progress: Progress,
     ) -> Result<Arc<Image>, SandboxError> {
-        self.admit(request)?;
-        let (root, digest, path, name) = match &self.options.rootfs {
-            RootFs::FromTask | RootFs::Host | RootFs::Tar(_) => {
-                let (root, digest, path) = self.host_root().await?;
-                (root, digest, path, "host".to_owned())
-            }
-            RootFs::Dir(folder) => {
-                let attached = self.attach(folder).await?;
-                let root = Root { overlays: vec![RootOverlay::new("/", vec![attached])], binds: Vec::new() };
-                let digest = Digest::of(folder.as_os_str().as_encoded_bytes());
-                (Arc::new(root), digest, DEFAULT_PATH.to_owned(), folder.display().to_string())
-            }
-        };
-        let mut env = BTreeMap::from([("PATH".to_owned(), path)]);
-        env.extend(request.spec.env.clone());
-        Ok(Arc::new(Image {
-            digest,
-            name,
-            env,
-            workdir: request.spec.workdir.clone().unwrap_or_else(|| "/".to_owned()),
-            user: None,
-            weaknesses: Vec::new(),
-            handle: Box::new(root),
-        }))
+        self.environment(request, progress).await
     }
 
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError> {
@@ -411,10 +410,33 @@ impl Backend for Native {
 
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError> {
         let store = self.scratch.clone();
+        // Ours first: the caller holds the run's lock, so that nothing of it is in use.
+        let mut ours = Vec::new();
+        if let Some(run) = &filter.run {
+            let of_run: Vec<Arc<Running>> = lock(&self.running)
+                .iter()
+                .filter(|(label, _)| label == run)
+                .filter_map(|(_, running)| running.upgrade())
+                .filter(|running| !running.is_apart())
+                .collect();
+            for running in of_run {
+                ours.push(running.id.clone());
+                if !filter.dry_run {
+                    tokio::task::spawn_blocking(move || running.take_apart())
+                        .await
+                        .unwrap_or_else(|_| Err(SandboxError::Lost { cause: "reaping failed".to_owned() }))?;
+                }
+            }
+        }
         let live = self.options.state_dir.join("scratch");
         tokio::task::spawn_blocking(move || store.reap(&filter, &|id| release(&live.join(id))))
             .await
             .map_err(|_| SandboxError::Lost { cause: "reaping failed".to_owned() })?
             .map_err(|error| SandboxError::host("look for what dead owners left", error))
+            .map(|mut reaped| {
+                reaped.sandboxes.extend(ours);
+                reaped.sandboxes.sort();
+                reaped
+            })
     }
 }

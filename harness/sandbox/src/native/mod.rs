@@ -14,6 +14,7 @@ mod guest;
 mod helper;
 pub(crate) mod hostroot;
 pub(crate) mod layers;
+mod prepare;
 mod process;
 pub(crate) mod proxy;
 pub(crate) mod remove;

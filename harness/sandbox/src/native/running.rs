@@ -76,6 +76,11 @@ impl Running {
         self.parts().store.clone()
     }
 
+    /// Whether nothing of it is left to take apart.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.parts().store.is_none()
+    }
+
     /// Ends everything in it at once; does not wait. Whoever waits for an answer learns that it is lost.
     pub(crate) fn end(&self, cause: &str) {
         let _ = sys::signal_pidfd(self.pidfd.as_fd(), libc::SIGKILL);

@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use harness_core::NetworkMode;
-use harness_guest::message::Request;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use harness_guest::message::{Request, View, ViewOverlay};
+use harness_guest::wire::MAX_FDS;
 use rustix::fs::{Mode, OFlags};
 
 use super::changes::{self, Stack};
@@ -34,6 +38,8 @@ pub(crate) struct NativeSandbox {
     /// Host folders shown read-only.
     pub(crate) mounts: Vec<Arc<Attached>>,
     pub(crate) spawner: Arc<Spawner>,
+    /// Number of the next view.
+    pub(crate) next_view: AtomicU32,
 }
 
 impl Drop for NativeSandbox {
@@ -107,8 +113,32 @@ impl Sandbox for NativeSandbox {
         }
     }
 
-    async fn view(&self, _spec: ViewSpec) -> Result<Arc<dyn Place>, SandboxError> {
-        Err(SandboxError::Unsupported { backend: NAME, what: "views, yet".to_owned() })
+    async fn view(&self, spec: ViewSpec) -> Result<Arc<dyn Place>, SandboxError> {
+        if let Some(cause) = self.running.guest.lost() {
+            return Err(SandboxError::Lost { cause });
+        }
+        let view = self.next_view.fetch_add(1, Ordering::Relaxed);
+        let (overlays, slots) = view_overlays(&self.root);
+        if slots.len() > MAX_FDS {
+            return Err(SandboxError::Unsupported {
+                backend: NAME,
+                what: format!("a view of an image with more than {MAX_FDS} layers"),
+            });
+        }
+        let lent = self.spawner.lend(slots).await?;
+        let fds: Vec<i32> = lent.iter().map(AsRawFd::as_raw_fd).collect();
+        let paths = |paths: Vec<String>| paths.into_iter().map(String::into_bytes).collect();
+        let spec = Box::new(View {
+            view,
+            private: paths(spec.private),
+            restore: paths(spec.restore),
+            hide: paths(spec.hide),
+            private_bytes: PRIVATE_BYTES,
+            overlays,
+        });
+        self.running.guest.ask(|call| Request::View { call, spec }, &fds)?.done().await?;
+        let around = Surroundings { view, ..self.around.clone() };
+        Ok(Arc::new(NativeView { running: Arc::clone(&self.running), around }))
     }
 
     async fn listen(&self, port: u16) -> Result<std::net::TcpListener, SandboxError> {
@@ -127,6 +157,55 @@ impl Sandbox for NativeSandbox {
     async fn destroy(&self) -> Result<SandboxUsage, SandboxError> {
         let running = Arc::clone(&self.running);
         blocking(move || running.take_apart()).await
+    }
+}
+
+/// What the private folders of a view may hold, each. It counts as the sandbox's memory.
+const PRIVATE_BYTES: u64 = 1 << 30;
+
+/// The image's overlays as a view is told of them, and the attachments whose mounts it needs.
+fn view_overlays(root: &Root) -> (Vec<ViewOverlay>, Vec<u32>) {
+    let mut slots = Vec::new();
+    let overlays = root
+        .overlays
+        .iter()
+        .map(|overlay| ViewOverlay {
+            at: overlay.at.clone().into_bytes(),
+            lowers: overlay
+                .lowers
+                .iter()
+                .map(|lower| {
+                    slots.push(lower.slot);
+                    (slots.len() as u32 - 1, Vec::new())
+                })
+                .collect(),
+        })
+        .collect();
+    (overlays, slots)
+}
+
+/// A place with mounts of its own in a sandbox. It keeps what runs there from ending, but not the sandbox from being destroyed.
+struct NativeView {
+    running: Arc<Running>,
+    around: Surroundings,
+}
+
+#[async_trait]
+impl Place for NativeView {
+    async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SandboxError> {
+        process::spawn(&self.running, &self.around, spec).await
+    }
+
+    async fn put(&self, at: &str, source: Source, options: PutOptions) -> Result<(), SandboxError> {
+        transfer::put(&self.running.guest, self.around.view, at, source, options).await
+    }
+
+    async fn get(&self, from: &str, to: &Path, options: GetOptions) -> Result<(), SandboxError> {
+        transfer::get(&self.running.guest, self.around.view, from, to, options).await
+    }
+
+    async fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SandboxError> {
+        transfer::read(&self.running.guest, self.around.view, path, limit).await
     }
 }
 
