@@ -181,7 +181,9 @@ pub fn admit(backend: &dyn Backend, tasks: Vec<Task>, cells: &[Cell]) -> (Vec<Ta
                 cells.iter().filter_map(|cell| cell.agent.suits(&task).err().map(|why| (cell, why)));
             reasons.map(|(cell, why)| format!("{}: {why}", cell.variant.name)).next()
         };
-        match refused.or_else(unsuited) {
+        let one_user = backend.caps().single_user.as_ref().filter(|_| task.hints.users);
+        let alone = || one_user.map(|why| format!("needs several users: {why}"));
+        match refused.or_else(alone).or_else(unsuited) {
             Some(reason) => skipped.push(SkippedTask { task: task.id.to_string(), reason }),
             None => admitted.push(task),
         }
@@ -203,6 +205,8 @@ pub struct Selected<'a> {
     pub invalid: Vec<harness_core::manifest::InvalidTask>,
     /// Tasks that cannot run here.
     pub skipped: Vec<SkippedTask>,
+    /// Host variables that tasks may read, by name.
+    pub env_pass: Vec<String>,
 }
 
 /// The manifest.
@@ -222,6 +226,16 @@ pub fn manifest(
         value: layered.value.clone(),
         source: layered.source.clone(),
     };
+    let mut set: BTreeMap<String, Setting> =
+        settings.mattering().map(|(name, layered)| (name.to_owned(), setting(layered))).collect();
+    if !selected.env_pass.is_empty() {
+        // Names and digests: values may be secrets, and a changed one changes what tasks are.
+        let digest =
+            |name: &String| Digest::of(std::env::var(name).unwrap_or_default().as_bytes()).short().to_owned();
+        let passed: BTreeMap<&String, String> =
+            selected.env_pass.iter().map(|name| (name, digest(name))).collect();
+        set.insert("env_pass".into(), Setting { value: json!(passed), source: "flag".into() });
+    }
     Ok(Manifest {
         format: RUN_FORMAT,
         run: selected.run,
@@ -231,7 +245,7 @@ pub fn manifest(
         variants: selected.cells.iter().map(|cell| (*cell.variant).clone()).collect(),
         attempts: settings.count("attempts")?.clamp(1, 100_000) as u32,
         seed: settings.count("seed")?,
-        settings: settings.mattering().map(|(name, layered)| (name.to_owned(), setting(layered))).collect(),
+        settings: set,
         tasks: selected.tasks.iter().map(|(id, task)| (id.to_string(), note(task))).collect(),
         invalid: selected.invalid,
         skipped: selected.skipped,

@@ -64,6 +64,8 @@ pub struct Hints {
     pub pass_to_pass: Vec<String>,
     /// A command that the agent can run itself: what it can see of success.
     pub visible_test: Option<String>,
+    /// Whether the task is about several users: it cannot work where all of them are one.
+    pub users: bool,
 }
 
 /// One instruction with its own agent limits and tests.

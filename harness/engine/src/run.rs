@@ -174,6 +174,17 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
         end.harness_faults += usize::from(record.outcome.retryable());
     }
 
+    // Checked before anything is written: a plan that cannot be carried out leaves the journal as it was.
+    for planned in spec.plan.iter().filter(|planned| !done.contains(&planned.id)) {
+        let (task, variant) = (&planned.id.task, &planned.id.variant);
+        if !spec.tasks.contains_key(task) {
+            return Err(EngineError::Plan { what: format!("the task {task}") });
+        }
+        if !spec.cells.contains_key(variant) {
+            return Err(EngineError::Plan { what: format!("the variant {variant}") });
+        }
+    }
+
     let cancel = spec.cancel.clone();
     let broken = Arc::new(AtomicBool::new(false));
     let on_failure = {
@@ -204,12 +215,9 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
             end.skipped += 1;
             continue;
         }
-        let missing = |what: String| EngineError::Plan { what };
         let id = planned.id.clone();
-        let task = spec.tasks.get(&id.task).ok_or_else(|| missing(format!("the task {}", id.task)))?;
-        let cell =
-            spec.cells.get(&id.variant).ok_or_else(|| missing(format!("the variant {}", id.variant)))?;
-        queue.push(Ready { id, task: task.clone(), cell: cell.clone() });
+        let (task, cell) = (spec.tasks[&id.task].clone(), spec.cells[&id.variant].clone());
+        queue.push(Ready { id, task, cell });
     }
     let dir = spec.dir;
     let (backend, run) = (spec.backend, spec.run.to_string());

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use harness_guest::message::Exec;
 use harness_guest::recipe::Recipe;
@@ -29,6 +29,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) null: &'a OwnedFd,
     /// `/dev/pts` likewise.
     pub(crate) terminals: &'a OwnedFd,
+    /// `tasks` of the groups that count commands but not PID 1.
+    pub(crate) commands_groups: &'a [OwnedFd],
     /// Mount namespace of the view.
     pub(crate) view: Option<&'a OwnedFd>,
 }
@@ -113,6 +115,9 @@ fn try_become(
     around: &Surroundings<'_>,
 ) -> Result<Never, Refused> {
     default_signals();
+    for file in around.commands_groups {
+        sys::write_once(file.as_fd(), b"0").map_err(host("join a cgroup"))?;
+    }
     // SAFETY: plain calls without pointers.
     unsafe {
         libc::setsid();
@@ -236,7 +241,8 @@ fn install(filter: &[u8]) -> io::Result<()> {
 fn run(exec: &Exec, account: &Account) -> Result<Never, Refused> {
     let arguments: Vec<CString> = exec.argv.iter().map(|arg| c_string(arg)).collect::<Result<_, _>>()?;
     let mut env: Vec<CString> = exec.env.iter().map(|pair| c_string(pair)).collect::<Result<_, _>>()?;
-    if !exec.env.iter().any(|pair| pair.starts_with(b"HOME=")) {
+    // For root the image says it; who else it is, only the sandbox's own accounts say.
+    if !exec.user.is_empty() && !exec.env.iter().any(|pair| pair.starts_with(b"HOME=")) {
         env.push(c_string(&[b"HOME=", &account.home[..]].concat())?);
     }
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {

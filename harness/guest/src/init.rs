@@ -22,8 +22,8 @@ const SWEEP_MS: u64 = 5;
 const REPORT_LIMIT: u64 = 4096;
 
 /// Serves the control socket until the host closes it, which ends everything in the sandbox.
-pub(crate) fn run(recipe: &Recipe, control: OwnedFd) -> ! {
-    match Init::new(recipe, control).and_then(|mut init| init.serve()) {
+pub(crate) fn run(recipe: &Recipe, control: OwnedFd, commands_groups: Vec<OwnedFd>) -> ! {
+    match Init::new(recipe, control, commands_groups).and_then(|mut init| init.serve()) {
         Ok(()) => exit(0),
         Err(_) => exit(1),
     }
@@ -35,6 +35,7 @@ struct Init<'a> {
     signals: OwnedFd,
     null: OwnedFd,
     terminals: OwnedFd,
+    commands_groups: Vec<OwnedFd>,
     /// Frames that the host's socket had no room for, with how much of the first is gone.
     outbox: VecDeque<(Vec<u8>, usize, Vec<OwnedFd>)>,
     commands: HashMap<u32, Command>,
@@ -67,7 +68,7 @@ enum State {
 }
 
 impl<'a> Init<'a> {
-    fn new(recipe: &'a Recipe, control: OwnedFd) -> io::Result<Init<'a>> {
+    fn new(recipe: &'a Recipe, control: OwnedFd, commands_groups: Vec<OwnedFd>) -> io::Result<Init<'a>> {
         let null = sys::open(c"/dev/null", libc::O_RDWR)?;
         // SAFETY: nothing owns 0, 1, 2 here; from now on they are harmless, and no descriptor that comes in gets their number.
         unsafe {
@@ -81,7 +82,11 @@ impl<'a> Init<'a> {
         let control = above_streams(control)?;
         let terminals = above_streams(sys::open(c"/dev/pts", libc::O_PATH | libc::O_DIRECTORY)?)?;
         let signals = above_streams(child_signals()?)?;
-        let mut kept = [null.as_raw_fd(), control.as_raw_fd(), terminals.as_raw_fd(), signals.as_raw_fd()];
+        let commands_groups: Vec<OwnedFd> =
+            commands_groups.into_iter().map(above_streams).collect::<io::Result<_>>()?;
+        let mut kept =
+            vec![null.as_raw_fd(), control.as_raw_fd(), terminals.as_raw_fd(), signals.as_raw_fd()];
+        kept.extend(commands_groups.iter().map(AsRawFd::as_raw_fd));
         kept.sort_unstable();
         let mut next = 3;
         for fd in kept {
@@ -95,6 +100,7 @@ impl<'a> Init<'a> {
             signals,
             null,
             terminals,
+            commands_groups,
             outbox: VecDeque::new(),
             commands: HashMap::new(),
             views: HashMap::new(),
@@ -161,8 +167,13 @@ impl<'a> Init<'a> {
                 let Some(view) = self.place(exec.view) else {
                     return self.fail(call, Failure::Host, "there is no such view".to_owned());
                 };
-                let around =
-                    Surroundings { recipe: self.recipe, null: &self.null, terminals: &self.terminals, view };
+                let around = Surroundings {
+                    recipe: self.recipe,
+                    null: &self.null,
+                    terminals: &self.terminals,
+                    commands_groups: &self.commands_groups,
+                    view,
+                };
                 match exec::start(call, &exec, frame.fds, &around) {
                     Ok(started) => {
                         let command = Command {

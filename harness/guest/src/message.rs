@@ -14,7 +14,8 @@ pub enum SpawnerRequest {
         /// First id outside of the range that sandboxes get, when privileged.
         base: u32,
     },
-    /// Makes a host path available to recipes. Answered by [`SpawnerReply::Attached`].
+    /// Makes a host path available to recipes; or, when a descriptor comes along, the detached mount that it is, and the path
+    /// is only its name in messages. Answered by [`SpawnerReply::Attached`].
     Attach {
         /// Repeated in the answer.
         call: u32,

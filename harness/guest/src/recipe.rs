@@ -59,6 +59,9 @@ pub struct Recipe {
     pub filters: Vec<Vec<u8>>,
     /// Largest number of processes by `RLIMIT_NPROC`, where no cgroup counts them.
     pub nproc: Option<u64>,
+    /// How many of the `tasks` files, counted from the last, are joined by commands only and not by PID 1: so that a command
+    /// that takes all the processes it may have leaves PID 1 able to start what ends it.
+    pub commands_groups: u32,
 }
 
 impl Recipe {
@@ -87,6 +90,7 @@ impl Recipe {
         to.u64(self.view_capabilities);
         to.list(&self.filters, |to, filter| to.bytes(filter));
         to.option(self.nproc.as_ref(), |to, count| to.u64(*count));
+        to.u32(self.commands_groups);
     }
 
     /// Takes it out of a frame.
@@ -115,6 +119,7 @@ impl Recipe {
             view_capabilities: from.u64()?,
             filters: from.list(Decoder::bytes)?,
             nproc: from.option(Decoder::u64)?,
+            commands_groups: from.u32()?,
         })
     }
 }

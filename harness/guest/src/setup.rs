@@ -26,7 +26,8 @@ const READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
 const NEW_ROOT: &CStr = c"/n";
 
 /// Never returns: becomes PID 1, or tells why not and ends.
-pub(crate) fn become_init(recipe: &Recipe, control: OwnedFd, gate: OwnedFd, tasks: Vec<OwnedFd>) -> ! {
+pub(crate) fn become_init(recipe: &Recipe, control: OwnedFd, gate: OwnedFd, mut tasks: Vec<OwnedFd>) -> ! {
+    let commands_groups = tasks.split_off(tasks.len().saturating_sub(recipe.commands_groups as usize));
     let mut byte = [0];
     // When the gate closes unopened, the spawner tells what went wrong.
     if !matches!(std::fs::File::from(gate).read(&mut byte), Ok(1)) {
@@ -35,7 +36,7 @@ pub(crate) fn become_init(recipe: &Recipe, control: OwnedFd, gate: OwnedFd, task
     match set_up(recipe, &tasks) {
         Ok(()) => {
             drop(tasks);
-            init::run(recipe, control)
+            init::run(recipe, control, commands_groups)
         }
         Err(trouble) => {
             let reply = Reply::Failed { call: 0, kind: Failure::Host, message: trouble.to_string() };

@@ -50,6 +50,7 @@ pub(crate) fn run() -> Result<(), Trouble> {
     let Ok(SpawnerRequest::Hello { privileged, base }) = SpawnerRequest::decode(&hello.body) else {
         return Err(io::Error::from(io::ErrorKind::InvalidData)).tried("understand the greeting");
     };
+    forget_signals();
     // Dead sandboxes need no waiting for: the harness watches them through their pidfds.
     // SAFETY: no handler is installed.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
@@ -78,6 +79,29 @@ pub(crate) fn run() -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Whatever the harness's parents ignored or blocked, sandboxes do not. By the kernel's own call, because the C library hides
+/// two signals of its own. SIGPIPE stays ignored here: a peer that went away is an error like others.
+fn forget_signals() {
+    let default = [0_u64; 4];
+    let none = 0_u64;
+    for signal in (1..=64).filter(|signal| *signal != libc::SIGPIPE) {
+        // SAFETY: four zero words are the kernel's `sigaction` for "default", of which it reads at most that much.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), 8)
+        };
+    }
+    // SAFETY: one word is the kernel's signal set.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            std::ptr::null_mut::<u64>(),
+            8,
+        )
+    };
+}
+
 fn failed(call: u32, trouble: &Trouble) -> SpawnerReply {
     SpawnerReply::Failed { call, what: trouble.what.clone(), errno: trouble.errno() }
 }
@@ -95,7 +119,8 @@ impl Spawner {
         match request {
             SpawnerRequest::Hello { .. } => Ok(()),
             SpawnerRequest::Attach { call, path, read_only, plain_ids } => {
-                let answer = match self.attach(&path, read_only, plain_ids) {
+                let given = frame.fds.into_iter().next();
+                let answer = match self.attach(&path, given, read_only, plain_ids) {
                     Ok(slot) => SpawnerReply::Attached { call, slot },
                     Err(trouble) => failed(call, &trouble),
                 };
@@ -138,15 +163,27 @@ impl Spawner {
     }
 
     /// Makes a host path a mount in our own world, read-only and idmapped as asked.
-    fn attach(&mut self, path: &[u8], read_only: bool, plain_ids: bool) -> Result<u32, Trouble> {
+    fn attach(
+        &mut self,
+        path: &[u8],
+        given: Option<OwnedFd>,
+        read_only: bool,
+        plain_ids: bool,
+    ) -> Result<u32, Trouble> {
         let name = || String::from_utf8_lossy(path).into_owned();
-        let c_path = sys::c_string(path).tried_with(name)?;
-        self.enter(self.host.as_fd())?;
-        let opened = sys::open_tree(libc::AT_FDCWD, &c_path).tried_with(|| format!("open {}", name()));
-        let folder = is_folder(&c_path);
-        // Whatever became of it, we must be back in our own world before anything is cloned.
-        self.enter(self.world.as_fd())?;
-        let mount = opened?;
+        let (mount, folder) = match given {
+            Some(mount) => (copy_of(&mount)?, true),
+            None => {
+                let c_path = sys::c_string(path).tried_with(name)?;
+                self.enter(self.host.as_fd())?;
+                let opened =
+                    sys::open_tree(libc::AT_FDCWD, &c_path).tried_with(|| format!("open {}", name()));
+                let folder = is_folder(&c_path);
+                // Whatever became of it, we must be back in our own world before anything is cloned.
+                self.enter(self.world.as_fd())?;
+                (opened?, folder)
+            }
+        };
         let mut set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
         if read_only {
             set |= libc::MOUNT_ATTR_RDONLY;
@@ -207,6 +244,15 @@ impl Spawner {
             }
         }
     }
+}
+
+/// A copy of a detached mount, whose own ids then stay what they are for the host. Older kernels copy only what is attached.
+fn copy_of(mount: &OwnedFd) -> Result<OwnedFd, Trouble> {
+    let at = c"/n";
+    sys::move_mount(mount.as_fd(), at).tried("attach a mount of the host's")?;
+    let copy = sys::open_tree(libc::AT_FDCWD, at).tried("copy a mount of the host's");
+    sys::unmount(at).tried("detach a mount of the host's")?;
+    copy
 }
 
 fn slot_path(slot: u32) -> CString {

@@ -302,6 +302,8 @@ pub struct Caps {
     pub weaknesses: Vec<String>,
     /// Whether [`NetworkMode::Open`] can be had.
     pub open_network: bool,
+    /// Why all users inside are one and the same on this machine, where that is so.
+    pub single_user: Option<String>,
 }
 
 /// A promise that a backend cannot keep here.

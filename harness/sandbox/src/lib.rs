@@ -9,6 +9,8 @@ compile_error!("harness runs on Linux, on x86_64 and aarch64: its sandboxes are 
 
 pub mod backend;
 mod collect;
+#[cfg(feature = "testing")]
+pub mod conformance;
 pub mod error;
 pub mod exec;
 pub mod memory;

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use async_trait::async_trait;
+use harness_core::NetworkMode;
 
 pub use self::call::Call;
 pub use self::programs::Program;
@@ -41,6 +42,9 @@ use crate::{
 
 /// Name of the backend, and of everything that it cannot do.
 pub(crate) const NAME: &str = "memory";
+
+/// How many processes one command may have at once, where the sandbox has no limit of its own.
+const MOST_PROCESSES: usize = 1000;
 
 /// The registered kind.
 pub struct Memory;
@@ -83,7 +87,7 @@ impl MemoryBackend {
             DECLARED.iter().map(|(case, reason)| Unsupported { case, reason: (*reason).into() }).collect();
         let weaknesses = vec!["runs nothing real".into()];
         MemoryBackend {
-            caps: Caps { declared, weaknesses, open_network: false },
+            caps: Caps { declared, weaknesses, open_network: false, single_user: None },
             programs: Arc::default(),
             images: Mutex::default(),
             base: OnceLock::new(),
@@ -122,8 +126,8 @@ impl Backend for MemoryBackend {
         }]
     }
 
-    fn admit(&self, _request: &EnvironmentRequest) -> Result<(), SandboxError> {
-        Ok(())
+    fn admit(&self, request: &EnvironmentRequest) -> Result<(), SandboxError> {
+        check_network(&request.spec.network)
     }
 
     async fn prepare(
@@ -141,6 +145,7 @@ impl Backend for MemoryBackend {
     }
 
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError> {
+        check_network(&spec.network)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let sandbox = MemorySandbox::start(format!("memory-{number}"), spec, self.programs.clone())?;
         let mut alive = lock(&self.alive);
@@ -168,5 +173,57 @@ impl Backend for MemoryBackend {
     }
 }
 
+fn check_network(network: &NetworkMode) -> Result<(), SandboxError> {
+    match network {
+        NetworkMode::None | NetworkMode::Gateway => Ok(()),
+        NetworkMode::Open | NetworkMode::Allowlist(_) => {
+            Err(SandboxError::Unsupported { backend: NAME, what: "networks; use --network none".into() })
+        }
+    }
+}
+
 /// The conformance cases that need what is not real here.
-const DECLARED: &[(&str, &str)] = &[];
+const DECLARED: &[(&str, &str)] = &[
+    ("exec-session", "there are no real processes"),
+    ("exec-descriptors", "there are no real processes"),
+    ("exec-signals-default", "there are no real processes"),
+    ("exec-stdin-unread", "its shell and programs know too little for this case"),
+    ("put-names", "its shell and programs know too little for this case"),
+    ("put-exclude", "its shell and programs know too little for this case"),
+    ("get-names", "its shell and programs know too little for this case"),
+    ("deadline-grace", "its shell knows no signal handlers"),
+    ("pty", "there are no terminals"),
+    ("pty-bytes", "there are no terminals"),
+    ("pty-resize", "there are no terminals"),
+    ("pty-input", "there are no terminals"),
+    ("put-hard-links", "there are no hard links"),
+    ("get-hard-links", "there are no hard links"),
+    ("put-sparse", "there are no sparse files"),
+    ("get-sparse", "there are no sparse files"),
+    ("read-limit-huge", "there are no sparse files"),
+    ("deadline-tree", "there is no table of processes"),
+    ("kill-all", "there is no table of processes"),
+    ("limit-pids", "there is no table of processes"),
+    ("reaping", "there is no table of processes"),
+    ("usage", "nothing is measured or limited"),
+    ("usage-disk", "nothing is measured or limited"),
+    ("limit-cpus", "nothing is measured or limited"),
+    ("limit-memory", "nothing is measured or limited"),
+    ("limit-memory-child", "nothing is measured or limited"),
+    ("limit-disk", "nothing is measured or limited"),
+    ("network-none", "there is no network"),
+    ("network-loopback", "there is no network"),
+    ("network-gateway", "there is no network"),
+    ("network-gateway-closed", "there is no network"),
+    ("network-apart", "there is no network"),
+    ("lost-is-no-status", "there are no real processes"),
+    ("drop-destroys", "there are no real processes"),
+    ("reap-orphans", "there are no real processes"),
+    ("sandboxes-apart", "there are no real processes"),
+    ("pid1-unkillable", "there are no real processes"),
+    ("pid1-unreadable", "there are no real processes"),
+    ("host-unwritable", "there are no real processes"),
+    ("view-unreachable", "there are no real processes"),
+    ("view-processes", "there are no real processes"),
+    ("mount-read-only", "mounted folders are copies that can be changed"),
+];

@@ -161,6 +161,7 @@ fn read_ours(table: Table<'_, '_>, hints: &mut Hints, traits: &mut Traits) -> bo
     hints.fail_to_pass = list("fail_to_pass").into_iter().map(|name| name.value).collect();
     hints.pass_to_pass = list("pass_to_pass").into_iter().map(|name| name.value).collect();
     hints.visible_test = table.string("visible_test").map(|command| command.value);
+    hints.users = table.boolean("users").is_some_and(|users| users.value);
     if let Some(language) = table.string("language") {
         traits.language = Some(language.value);
     }

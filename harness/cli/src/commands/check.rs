@@ -97,6 +97,7 @@ pub fn suite(mut context: Context, options: CheckSuite) -> Result<Exit, Failure>
             cells: &variants,
             invalid: selection.invalid,
             skipped: skipped.clone(),
+            env_pass: Vec::new(),
         };
         let manifest = plan::manifest(selected, &context.settings, &*backend)?;
         let dir = RunDir::create(&context.settings.path("runs_dir"), &manifest, &trials)

@@ -28,11 +28,7 @@ pub fn resume(mut context: Context, options: Resume) -> Result<Exit, Failure> {
         sources: manifest.suite.sources.clone(),
         filter: manifest.suite.filter.clone(),
         limit: manifest.suite.limit,
-        env_pass: manifest
-            .settings
-            .get("env_pass")
-            .and_then(|s| serde_json::from_value(s.value.clone()).ok())
-            .unwrap_or_default(),
+        env_pass: env_pass(&manifest)?,
         keep_going: true,
     };
     let found = select::select(&mut context, &asked)?;
@@ -59,6 +55,24 @@ pub fn resume(mut context: Context, options: Resume) -> Result<Exit, Failure> {
     let backend = runtime.block_on(sandbox::open(&context))?;
     let job = Job { run: manifest.run, dir, trials, tasks, cells, backend, display: Display::choose(json) };
     Ok(execute(&context, &runtime, job)?.0)
+}
+
+/// The host variables that tasks may read, when they still hold what they held.
+fn env_pass(manifest: &Manifest) -> Result<Vec<String>, Failure> {
+    let Some(setting) = manifest.settings.get("env_pass") else { return Ok(Vec::new()) };
+    let passed: BTreeMap<String, String> =
+        serde_json::from_value(setting.value.clone()).map_err(|error| Failure::of(Exit::Invalid, &error))?;
+    for (name, then) in &passed {
+        let now = harness_core::Digest::of(std::env::var(name).unwrap_or_default().as_bytes());
+        if now.short() != then {
+            return Err(Failure::new(
+                Exit::Invalid,
+                format!("the host variable {name} changed since the run began"),
+            )
+            .hint("set it as it was, or start a new run"));
+        }
+    }
+    Ok(passed.into_keys().collect())
 }
 
 /// Settings as the run began. One that a file or the program itself would set otherwise today is a change, and named.

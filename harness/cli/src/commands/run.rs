@@ -71,6 +71,7 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         cells: &cells,
         invalid: selection.invalid,
         skipped,
+        env_pass: options.env_pass.clone(),
     };
     let manifest = plan::manifest(selected, &context.settings, &*backend)?;
     let runs = context.settings.path("runs_dir");
@@ -180,6 +181,7 @@ pub fn execute_quietly(
     let resume = format!("harness resume {}{}", job.run, runs_dir_flag(context));
     let settings = plan::run_settings(&context.settings)?;
     let cancel = Cancel::default();
+    let name = job.run.to_string();
     let cells = job.cells.iter().map(|cell| (cell.variant.name.clone(), cell.clone())).collect();
     printer::say(&format!("run {} in {}", job.run, folder.display()));
     let spec = RunSpec {
@@ -193,13 +195,20 @@ pub fn execute_quietly(
         cancel: cancel.clone(),
         watcher: job.display.watcher(),
     };
+    let (backend, run) = (job.backend.clone(), name);
     let ended = runtime.block_on(async {
         let listener = signals::listen(cancel).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
         // What an earlier process of this or another run left behind is in nobody's way any more.
-        if let Err(error) = job.backend.reap(harness_sandbox::ReapFilter::default()).await {
+        if let Err(error) = backend.reap(harness_sandbox::ReapFilter::default()).await {
             printer::warn(&format!("could not look for what crashes left: {error}"));
         }
         let ended = harness_engine::execute(spec).await;
+        // Trials that were dropped have sandboxes that are being removed behind our back: see to the end of it.
+        let filter = harness_sandbox::ReapFilter { run: Some(run), dry_run: false };
+        let swept = tokio::time::timeout(std::time::Duration::from_secs(3), backend.reap(filter)).await;
+        if !matches!(swept, Ok(Ok(_))) {
+            printer::warn("not everything that the trials used was removed yet; the next run or `harness clean` does it");
+        }
         listener.abort();
         Ok::<_, Failure>(ended)
     })?;

@@ -131,28 +131,26 @@ impl Agent for Command {
         self.tools.iter().map(mount).collect()
     }
 
-    async fn work(&self, session: &Session<'_>) -> Result<AgentReport, SandboxError> {
-        if let Some(setup) = &self.setup {
-            let process = ProcessSpec {
-                user: Some("0".into()),
-                env: self.inside_env(session),
-                cwd: Some(session.workdir.to_owned()),
-                deadline: Some(session.timeout),
-                ..ProcessSpec::shell(setup)
-            };
-            let result = session
-                .sandbox
-                .exec(ExecSpec { stdout: log(session), stderr: log(session), ..ExecSpec::new(process) })
-                .await?;
-            if !result.exit.success() {
-                let message = format!(
-                    "the setup command ended with {:?}: {}",
-                    result.exit,
-                    tail(&result.stderr.text())
-                );
-                return Ok(AgentReport { message: Some(message), ..AgentReport::ended(AgentExit::Crashed) });
-            }
+    async fn set_up(&self, session: &Session<'_>) -> Result<Option<AgentReport>, SandboxError> {
+        let Some(setup) = &self.setup else { return Ok(None) };
+        let process = ProcessSpec {
+            user: Some("0".into()),
+            env: self.inside_env(session),
+            cwd: Some(session.workdir.to_owned()),
+            deadline: Some(session.task.environment.build_timeout),
+            ..ProcessSpec::shell(setup)
+        };
+        let spec = ExecSpec { stdout: log(session), stderr: log(session), ..ExecSpec::new(process) };
+        let result = session.sandbox.exec(spec).await?;
+        if result.exit.success() {
+            return Ok(None);
         }
+        let message =
+            format!("the setup command ended with {:?}: {}", result.exit, tail(&result.stderr.text()));
+        Ok(Some(AgentReport { message: Some(message), ..AgentReport::ended(AgentExit::Crashed) }))
+    }
+
+    async fn work(&self, session: &Session<'_>) -> Result<AgentReport, SandboxError> {
         match &self.program {
             Program::Inside(command) => self.work_inside(session, command).await,
             Program::Host(words) => {

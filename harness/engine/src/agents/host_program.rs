@@ -103,56 +103,30 @@ pub(super) async fn work(
         Ok(child) => child,
         Err(error) => return Ok(crashed(format!("cannot start {:?}: {error}", words[0]))),
     };
-    let _group = Group(child.id());
-    let mut input = child.stdin.take().expect("stdin was asked for");
-    let mut lines = BufReader::new(child.stdout.take().expect("stdout was asked for"));
-    let mut errors = child.stderr.take().expect("stderr was asked for");
-    let mut log = Log::open(session)?;
-    let mut report = AgentReport::ended(AgentExit::Crashed);
+    let group = Group(child.id());
+    let mut program = Program {
+        input: child.stdin.take().expect("stdin was asked for"),
+        lines: BufReader::new(child.stdout.take().expect("stdout was asked for")),
+        errors: child.stderr.take().expect("stderr was asked for"),
+        log: Log::open(session)?,
+        report: AgentReport::ended(AgentExit::Crashed),
+    };
     let greeting = json!({
         "type": "task", "protocol": 1, "task": session.task.id, "instruction": session.step.instruction,
         "workdir": session.workdir, "timeout_sec": session.timeout.as_secs_f64(), "model": model,
     });
-    let mut done = false;
-    if send(&mut input, &greeting).await.is_ok() {
-        let mut line = Vec::new();
-        let mut complaint = [0u8; 8192];
-        let mut errors_open = true;
-        loop {
-            let mut limited = (&mut lines).take(MAX_LINE);
-            let read = tokio::select! {
-                read = limited.read_until(b'\n', &mut line) => read,
-                read = errors.read(&mut complaint), if errors_open => {
-                    let length = read.unwrap_or(0);
-                    errors_open = length > 0;
-                    log.add(&complaint[..length])?;
-                    continue;
-                }
-            };
-            match read {
-                Ok(0) | Err(_) if line.is_empty() => break,
-                _ if line.len() as u64 >= MAX_LINE => {
-                    report.message = Some(format!("the program wrote a line of more than {MAX_LINE} bytes"));
-                    break;
-                }
-                _ => {}
-            }
-            let text = std::mem::take(&mut line);
-            match step(session, &text, &mut report, &mut log).await? {
-                Next::Answer(answer) => {
-                    if send(&mut input, &answer).await.is_err() {
-                        break;
-                    }
-                }
-                Next::Go => {}
-                Next::Done => {
-                    done = true;
-                    break;
-                }
-            }
-        }
-    }
+    // Its time ends here and not by dropping this whole call, so that what it reported until then is kept.
+    let served = tokio::time::timeout(session.timeout, program.serve(session, &greeting)).await;
+    let Program { input, mut report, .. } = program;
     drop(input);
+    let done = match served {
+        Ok(done) => done?,
+        Err(_) => {
+            drop(group);
+            report.exit = AgentExit::TimedOut;
+            return Ok(report);
+        }
+    };
     let status = tokio::time::timeout(Duration::from_secs(5), child.wait()).await;
     if !done && report.message.is_none() {
         report.message = Some(match status {
@@ -162,6 +136,57 @@ pub(super) async fn work(
         });
     }
     Ok(report)
+}
+
+/// The program's streams, and what it has told so far.
+struct Program {
+    input: tokio::process::ChildStdin,
+    lines: BufReader<tokio::process::ChildStdout>,
+    errors: tokio::process::ChildStderr,
+    log: Log,
+    report: AgentReport,
+}
+
+impl Program {
+    /// Answers calls until the program says that it is done (`true`), breaks the rules or is gone.
+    async fn serve(&mut self, session: &Session<'_>, greeting: &Value) -> Result<bool, SandboxError> {
+        if send(&mut self.input, greeting).await.is_err() {
+            return Ok(false);
+        }
+        let mut line = Vec::new();
+        let mut complaint = [0u8; 8192];
+        let mut errors_open = true;
+        loop {
+            // A call that is read in part stays in `line` while its errors are read.
+            let mut limited = (&mut self.lines).take(MAX_LINE - line.len() as u64);
+            let read = tokio::select! {
+                read = limited.read_until(b'\n', &mut line) => read,
+                read = self.errors.read(&mut complaint), if errors_open => {
+                    let length = read.unwrap_or(0);
+                    errors_open = length > 0;
+                    self.log.add(&complaint[..length])?;
+                    continue;
+                }
+            };
+            if line.len() as u64 >= MAX_LINE {
+                self.report.message = Some(format!("the program wrote a line of more than {MAX_LINE} bytes"));
+                return Ok(false);
+            }
+            if line.is_empty() || read.is_err() {
+                return Ok(false);
+            }
+            let text = std::mem::take(&mut line);
+            match step(session, &text, &mut self.report, &mut self.log).await? {
+                Next::Answer(answer) => {
+                    if send(&mut self.input, &answer).await.is_err() {
+                        return Ok(false);
+                    }
+                }
+                Next::Go => {}
+                Next::Done => return Ok(true),
+            }
+        }
+    }
 }
 
 enum Next {

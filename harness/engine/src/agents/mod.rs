@@ -65,6 +65,15 @@ pub trait Agent: Send + Sync {
         Ok(())
     }
 
+    /// Makes the sandbox ready for it, before each step; not counted as its time, but limited like a build of the
+    /// environment. `Some` when that failed and there is nothing to work with.
+    ///
+    /// # Errors
+    /// As for [`Agent::work`].
+    async fn set_up(&self, _session: &Session<'_>) -> Result<Option<AgentReport>, SandboxError> {
+        Ok(None)
+    }
+
     /// Works on one step until it is done. The engine ends it at its time limit by dropping this future and killing
     /// everything in the sandbox; it need not watch the clock itself.
     ///

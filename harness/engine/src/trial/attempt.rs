@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use harness_core::record::{SandboxNote, StepRecord};
 use harness_core::task::VerifierMode;
 use harness_core::{
-    AgentExit, Blame, DiffStat, Durations, EnvironmentSpec, Event, Finding, Healthcheck, NanoUsd,
+    AgentExit, Blame, DiffStat, Digest, Durations, EnvironmentSpec, Event, Finding, Healthcheck, NanoUsd,
     NetworkMode, Outcome, Phase, Severity, Step, TestCounts, Usage,
 };
 use harness_grading::{Evidence, Rewards, StepOutcome, TestReport, combine, judge, meets};
@@ -18,6 +18,9 @@ use harness_sandbox::{
 
 use super::{TrialContext, TryResult, artifacts, capture, verify};
 use crate::agents::{AgentReport, Session};
+
+/// How long after its time an agent is left to end by its own deadline, which keeps its account, before it is dropped.
+const LAST_RESORT: Duration = Duration::from_secs(10);
 
 /// What a try learned beside its verdict.
 #[derive(Default)]
@@ -31,6 +34,8 @@ pub(crate) struct Details {
     pub(crate) peak_memory_bytes: Option<u64>,
     pub(crate) integrity: Vec<Finding>,
     pub(crate) sandbox: Option<SandboxNote>,
+    /// It failed by our fault in a way that trying again does not mend.
+    pub(crate) lasting: bool,
     /// A program that the task needs is not there: the task is skipped, and nothing is on record for the trial.
     pub(crate) missing_tool: Option<String>,
 }
@@ -39,11 +44,13 @@ pub(crate) struct Details {
 pub(super) struct Stop {
     pub(super) blame: Blame,
     pub(super) reason: String,
+    /// Trying again would come to the same.
+    pub(super) lasting: bool,
 }
 
 impl Stop {
     pub(super) fn new(blame: Blame, reason: impl Into<String>) -> Stop {
-        Stop { blame, reason: reason.into() }
+        Stop { blame, reason: reason.into(), lasting: false }
     }
 }
 
@@ -60,7 +67,8 @@ impl From<SandboxError> for Stop {
             let tail: Vec<_> = log.lines().skip(skip).collect();
             reason = format!("{reason}\n{}", tail.join("\n"));
         }
-        Stop { blame: error.blame(), reason }
+        let lasting = matches!(error, SandboxError::Unsupported { .. });
+        Stop { blame: error.blame(), reason, lasting }
     }
 }
 
@@ -91,7 +99,10 @@ pub(super) async fn run(context: Arc<TrialContext>) -> TryResult {
     };
     let outcome = match attempt.phases().await {
         Ok(outcome) => outcome,
-        Err((phase, stop)) => Outcome::Stopped { phase, blame: stop.blame, reason: stop.reason },
+        Err((phase, stop)) => {
+            attempt.details.lasting = stop.lasting;
+            Outcome::Stopped { phase, blame: stop.blame, reason: stop.reason }
+        }
     };
     attempt.close_phase();
     attempt.durations.total = began.elapsed().as_millis() as u64;
@@ -188,7 +199,8 @@ impl Attempt {
         if task.hints.tools.is_empty() || self.context.tools_seen.get().is_some() {
             return Ok(());
         }
-        let script = "for tool; do command -v -- \"$tool\" >/dev/null 2>&1 || echo \"$tool\"; done";
+        let script =
+            "for tool in \"$@\"; do command -v \"$tool\" >/dev/null 2>&1 || echo \"$tool\"; done; exit 0";
         let argv =
             ["/bin/sh", "-c", script, "sh"].into_iter().chain(task.hints.tools.iter().map(String::as_str));
         let process = ProcessSpec {
@@ -197,6 +209,14 @@ impl Attempt {
             ..ProcessSpec::new(argv)
         };
         let result = sandbox.exec(ExecSpec::new(process)).await?;
+        if !result.exit.success() {
+            let reason = format!(
+                "the environment's shell cannot look up programs, it ended with {:?}: {}",
+                result.exit,
+                result.stderr.text().trim()
+            );
+            return Err(Stop::new(Blame::Task, reason));
+        }
         let missing = result.stdout.text();
         let missing: Vec<&str> = missing.split_whitespace().collect();
         if !missing.is_empty() {
@@ -221,7 +241,7 @@ impl Attempt {
         let context = &self.context;
         let request = EnvironmentRequest {
             spec: environment.clone(),
-            digest: context.task.digest.clone(),
+            digest: self.environment_digest(environment),
             log: Some(context.dir.join("build.log")),
         };
         let progress: harness_sandbox::Progress = Arc::new(|_| {});
@@ -233,6 +253,15 @@ impl Attempt {
                 Err(Stop::new(Blame::Task, format!("the environment was not built within its {limit} s")))
             }
         }
+    }
+
+    /// The task's digest stands for its own environment; a verifier's environment of the same task is another one.
+    fn environment_digest(&self, environment: &EnvironmentSpec) -> Digest {
+        let task = &self.context.task;
+        if *environment == task.environment {
+            return task.digest.clone();
+        }
+        Digest::of(format!("{} {environment:?}", task.digest.as_str()).as_bytes())
     }
 
     pub(super) fn spec(&self, image: Arc<Image>, role: &str, environment: &EnvironmentSpec) -> SandboxSpec {
@@ -335,8 +364,22 @@ impl Attempt {
         let context = self.context.clone();
         let place = Setting::of(&context, image, step);
         self.make_ready(&**sandbox, &place, step).await?;
+        let session = Session {
+            sandbox: &**sandbox,
+            task: &context.task,
+            step,
+            workdir: &place.workdir,
+            user: place.user.as_deref(),
+            env: &place.env,
+            timeout: context.settings.agent_timeout(step.agent.timeout),
+            log: &context.dir.join("agent.log"),
+        };
+        let unable = self.set_up(&session).await?;
         self.enter(Phase::Solve);
-        let report = self.solve(&**sandbox, &place, step).await?;
+        let report = match unable {
+            Some(report) => report,
+            None => self.solve(&session).await?,
+        };
         self.enter(Phase::Capture);
         self.usage = self.usage.plus(&report.usage);
         self.cost = match (self.cost, report.cost) {
@@ -381,7 +424,12 @@ impl Attempt {
     }
 
     /// Files and health of a step, before its agent starts.
-    async fn make_ready(&self, sandbox: &dyn Sandbox, place: &Setting, step: &Step) -> Result<(), Stop> {
+    pub(super) async fn make_ready(
+        &self,
+        sandbox: &dyn Sandbox,
+        place: &Setting,
+        step: &Step,
+    ) -> Result<(), Stop> {
         let root = |script: &str| ProcessSpec {
             user: Some("0".into()),
             cwd: Some("/".into()),
@@ -432,27 +480,21 @@ impl Attempt {
         Ok(())
     }
 
-    async fn solve(
-        &mut self,
-        sandbox: &dyn Sandbox,
-        place: &Setting,
-        step: &Step,
-    ) -> Result<AgentReport, Stop> {
-        let context = self.context.clone();
-        let log = context.dir.join("agent.log");
-        let timeout = context.settings.agent_timeout(step.agent.timeout);
-        let session = Session {
-            sandbox,
-            task: &context.task,
-            step,
-            workdir: &place.workdir,
-            user: place.user.as_deref(),
-            env: &place.env,
-            timeout,
-            log: &log,
-        };
-        let work = context.agent.work(&session);
-        match tokio::time::timeout(timeout + Duration::from_secs(10), work).await {
+    /// What the agent needs before its clock starts; a report when it failed at that.
+    async fn set_up(&self, session: &Session<'_>) -> Result<Option<AgentReport>, Stop> {
+        let limit = self.context.task.environment.build_timeout;
+        match tokio::time::timeout(limit + LAST_RESORT, self.context.agent.set_up(session)).await {
+            Ok(report) => Ok(report?),
+            Err(_) => {
+                let message = Some(format!("its set-up did not end within {} s", limit.as_secs()));
+                Ok(Some(AgentReport { message, ..AgentReport::ended(AgentExit::TimedOut) }))
+            }
+        }
+    }
+
+    async fn solve(&self, session: &Session<'_>) -> Result<AgentReport, Stop> {
+        let work = self.context.agent.work(session);
+        match tokio::time::timeout(session.timeout + LAST_RESORT, work).await {
             Ok(report) => Ok(report?),
             // The agent's own deadline inside did not end it; dropping its future has.
             Err(_) => Ok(AgentReport::ended(AgentExit::TimedOut)),

@@ -98,9 +98,8 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
         }
         let failed = number - first;
         tries.push(result.record(number));
-        let again = result.outcome.retryable()
-            && failed < context.settings.retries
-            && context.cancel.stage() == Stage::Run;
+        let again =
+            result.outcome.retryable() && !result.details.lasting && failed < context.settings.retries;
         if !again {
             return Ended::Finished(Box::new(finish(&context, result, tries, started_ms)));
         }
@@ -108,10 +107,11 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
         context.journal.write(Event::TryFailed { id: context.id.clone(), record });
         let wait = back_off(failed, &context);
         tokio::select! {
+            biased;
             () = context.cancel.reached(Stage::Drain) => {}
             () = tokio::time::sleep(wait) => continue,
         }
-        // Interrupted while waiting: the fault stays ours, and `resume` does not see this trial as finished.
+        // Told to stop before it could be tried again: the fault stays ours, and `resume` does not see this trial as finished.
         return Ended::Interrupted;
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use harness_core::task::VerifierMode;
 use harness_core::{Blame, EnvironmentSpec, Severity, Step};
 use harness_grading::{RewardError, TestReport, read_rewards};
 use harness_sandbox::{
@@ -102,7 +103,7 @@ async fn untouched(
     let context = attempt.context.clone();
     let spec = attempt.spec(image.clone(), "untouched", &context.task.environment);
     let sandbox = context.backend.create(spec).await?;
-    let run = tests(attempt, &*sandbox, step, place, "verify-untouched.log").await;
+    let run = untouched_run(attempt, &*sandbox, step, place).await;
     let gone = sandbox.destroy().await;
     if let Err(error) = gone {
         attempt.note(
@@ -111,12 +112,7 @@ async fn untouched(
             format!("a verification sandbox was not removed whole: {error}"),
         );
     }
-    let said = match run {
-        Ok(run) => run.rewards,
-        Err(SandboxError::Inside { message }) => Err(message),
-        Err(error) => return Err(error.into()),
-    };
-    match said {
+    match run?.rewards {
         Ok(_) => {
             let reason = format!(
                 "the tests gave no verdict on what the agent left ({why}), but they do in the untouched environment"
@@ -130,6 +126,27 @@ async fn untouched(
                 "the tests give no verdict, in the untouched environment neither: {why}; untouched: {again}"
             ),
         )),
+    }
+}
+
+/// Nobody touched it, but it is what the agent found: the files of the steps until here are in place.
+async fn untouched_run(
+    attempt: &Attempt,
+    sandbox: &dyn Sandbox,
+    step: &Step,
+    place: &Setting,
+) -> Result<Run, Stop> {
+    if step.verifier.mode == VerifierMode::Shared {
+        let task = attempt.context.task.clone();
+        let before = task.steps.iter().take_while(|other| *other != step);
+        for step in before.chain([step]) {
+            attempt.make_ready(sandbox, place, step).await?;
+        }
+    }
+    match tests(attempt, sandbox, step, place, "verify-untouched.log").await {
+        Ok(run) => Ok(run),
+        Err(SandboxError::Inside { message }) => Ok(Run { tests: None, rewards: Err(message), exit: None }),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -256,6 +273,10 @@ async fn tests(
     place.exec(ExecSpec::new(folders)).await?;
     let argv = crate::agents::script_argv(place, &script, &inside).await?;
     let mut env = setting.env.clone();
+    // Root's home is said here and not looked up: the file that says it is the agent's by now, and interpreters load code from it.
+    if matches!(user.as_deref(), None | Some("0" | "root")) {
+        env.entry("HOME".into()).or_insert_with(|| "/root".into());
+    }
     env.extend(step.verifier.env.clone());
     let timeout = context.settings.verifier_timeout(step.verifier.timeout);
     let process = ProcessSpec {

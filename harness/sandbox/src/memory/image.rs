@@ -39,6 +39,7 @@ pub(super) fn base(programs: &Programs) -> Base {
         "/var",
         "/var/tmp",
         "/dev",
+        "/dev/shm",
         "/opt",
         "/srv",
     ] {
@@ -177,7 +178,7 @@ async fn run(
     let shell = Shell {
         space: space.clone(),
         programs: programs.clone(),
-        tree: Arc::new(Tree::new(seen)),
+        tree: Arc::new(Tree::new(seen, super::MOST_PROCESSES)),
         fds: [Descriptor::Null, log.clone(), log.clone()],
         env: env.iter().map(|(name, value)| (name.clone().into(), value.clone().into())).collect(),
         args: Vec::new(),

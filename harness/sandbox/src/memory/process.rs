@@ -16,6 +16,8 @@ pub(super) struct Tree {
     /// What is reported when the first process did not end by itself.
     verdict: Mutex<Option<Verdict>>,
     first_ended: AtomicBool,
+    /// How many processes it may have; what is beyond does not start.
+    most: usize,
     /// Whether the processes may go on.
     pub(super) running: watch::Receiver<bool>,
 }
@@ -34,11 +36,12 @@ struct Task {
 }
 
 impl Tree {
-    pub(super) fn new(running: watch::Receiver<bool>) -> Tree {
+    pub(super) fn new(running: watch::Receiver<bool>, most: usize) -> Tree {
         Tree {
             tasks: Mutex::default(),
             verdict: Mutex::default(),
             first_ended: AtomicBool::new(false),
+            most,
             running,
         }
     }
@@ -52,7 +55,7 @@ impl Tree {
         // Under the lock, so that nothing starts behind the back of `end`.
         let mut tasks = lock(&self.tasks);
         tasks.retain(|task| !task.handle.is_finished());
-        if lock(&self.verdict).is_none() {
+        if lock(&self.verdict).is_none() && tasks.len() < self.most {
             let handle = tokio::spawn(process).abort_handle();
             tasks.push(Task { handle, ignores_term });
         }

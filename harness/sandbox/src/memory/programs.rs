@@ -21,7 +21,7 @@ pub(super) const MARK: &[u8] = b"#!memory ";
 pub(super) const NAMES: &[&str] = &[
     "[", "bash", "cat", "chmod", "chown", "cp", "dirname", "echo", "env", "false", "grep", "head", "id",
     "ln", "ls", "mkdir", "mv", "nohup", "printf", "pwd", "readlink", "rm", "seq", "setsid", "sh", "sleep",
-    "tail", "test", "touch", "true", "wc", "whoami", "yes",
+    "stat", "tail", "test", "touch", "true", "wc", "whoami", "yes",
 ];
 
 /// A program in Rust.
@@ -327,6 +327,7 @@ async fn plain(shell: &mut Shell, name: &str, argv: &[Vec<u8>]) -> Exit {
             let lines: String = (from..=to).map(|number| format!("{number}\n")).collect();
             return answer(shell, lines.as_bytes()).await;
         }
+        "head" if has('c') => return first_bytes(shell, argv).await,
         "cat" | "grep" | "head" | "tail" | "wc" => return filter(shell, name, argv).await,
         _ => {}
     }
@@ -338,6 +339,43 @@ async fn plain(shell: &mut Shell, name: &str, argv: &[Vec<u8>]) -> Exit {
             Exit::Code(1)
         }
     }
+}
+
+/// `head -c N [FILE]`: reads no more than it needs, so that it can end an endless writer.
+async fn first_bytes(shell: &mut Shell, argv: &[Vec<u8>]) -> Exit {
+    let mut left = argv.get(2).and_then(|count| text(count).parse::<usize>().ok()).unwrap_or(0);
+    let file = argv.get(3).map(|path| (path, shell.space.read(&shell.cwd, path)));
+    let source = match file {
+        None => shell.fds[0].clone(),
+        Some((path, _)) if path == b"/dev/zero" => {
+            let zeros = [0; 16 << 10];
+            while left > 0 {
+                let count = left.min(zeros.len());
+                if answer(shell, &zeros[..count]).await != Exit::Code(0) {
+                    return Exit::Signal(13);
+                }
+                left -= count;
+            }
+            return Exit::Code(0);
+        }
+        Some((_, Ok(content))) => return answer(shell, &content[..content.len().min(left)]).await,
+        Some((path, Err(why))) => {
+            shell.complain(&format!("head: {}: {why}", text(path))).await;
+            return Exit::Code(1);
+        }
+    };
+    while left > 0 {
+        let chunk = source.read().await;
+        if chunk.is_empty() {
+            break;
+        }
+        let count = left.min(chunk.len());
+        if answer(shell, &chunk[..count]).await != Exit::Code(0) {
+            return Exit::Signal(13);
+        }
+        left -= count;
+    }
+    Exit::Code(0)
 }
 
 /// The programs that read files or stdin.
@@ -409,9 +447,6 @@ async fn filter(shell: &mut Shell, name: &str, argv: &[Vec<u8>]) -> Exit {
                 }
                 false => found.concat(),
             }
-        }
-        "head" if options.iter().any(|option| option.starts_with("-c")) => {
-            contents[..contents.len().min(count.unwrap_or(0))].to_vec()
         }
         "head" => lines().take(count.unwrap_or(10)).collect::<Vec<_>>().concat(),
         "tail" => {
@@ -497,6 +532,9 @@ fn files(
         }
         "readlink" => {
             for path in operands {
+                if has('f') {
+                    return Ok([&whole(path, true)?[..], b"\n"].concat());
+                }
                 match space.node(&whole(path, false)?).map(|node| node.kind) {
                     Some(Kind::Link(target)) => return Ok([&target[..], b"\n"].concat()),
                     _ => return Err((path.clone(), "not a link")),
@@ -515,6 +553,25 @@ fn files(
                 };
                 space.set(&at, Some(node));
             }
+        }
+        "stat" => {
+            let (Some((format, paths)), true) = (operands.split_first(), has('c')) else {
+                return Err((Vec::new(), "only stat -c FORMAT is known here"));
+            };
+            let mut lines = Vec::new();
+            for path in paths {
+                let node = space.node(&whole(path, false)?).ok_or_else(|| missing(path))?;
+                let values = [
+                    ("%a", format!("{:o}", node.mode)),
+                    ("%u", node.owner.0.to_string()),
+                    ("%g", node.owner.1.to_string()),
+                    ("%s", node.size().to_string()),
+                ];
+                let line = values.iter().fold(text(format), |line, (name, value)| line.replace(name, value));
+                lines.extend_from_slice(line.as_bytes());
+                lines.push(b'\n');
+            }
+            return Ok(lines);
         }
         "chown" => {}
         "cp" | "mv" => {
@@ -542,6 +599,10 @@ fn files(
                 let at = whole(path, true)?;
                 match space.node(&at).ok_or_else(|| missing(path))?.kind {
                     Kind::Folder => {
+                        if operands.len() > 1 {
+                            let gap: &[u8] = if lines.is_empty() { b"" } else { b"\n" };
+                            lines.extend([gap, path, b":\n"].concat());
+                        }
                         let names = space.list(&at);
                         let shown =
                             names.iter().filter(|name| has('a') || has('A') || !name.starts_with(b"."));
@@ -621,6 +682,7 @@ fn formatted(format: &[u8], args: &[Vec<u8>]) -> Vec<u8> {
                 b'\\' => match bytes.next() {
                     Some(b'n') => output.push(b'\n'),
                     Some(b't') => output.push(b'\t'),
+                    Some(b'r') => output.push(b'\r'),
                     Some(digit @ b'0'..=b'7') => {
                         let mut value = u32::from(digit - b'0');
                         for _ in 0..2 {

@@ -15,7 +15,7 @@ use super::programs::Programs;
 use super::shell::Shell;
 use super::transfer;
 use super::tree::{Kind, Mounts, Node, Shared, Space, Upper, is_within, lock, normal};
-use super::{NAME, users};
+use super::{MOST_PROCESSES, NAME, users};
 use crate::{
     Change, ChangeKind, Exit, GetOptions, Image, Labels, Place, Process, ProcessControl, ProcessSpec,
     PtySize, PutOptions, Sandbox, SandboxError, SandboxSpec, SandboxUsage, Snapshot, SnapshotHandle, Source,
@@ -32,6 +32,7 @@ pub(super) struct Inner {
     image: Arc<Image>,
     shared: Arc<Shared>,
     programs: Arc<Programs>,
+    most_processes: usize,
     alive: AtomicBool,
     /// After a snapshot nothing may start.
     fixed: AtomicBool,
@@ -97,6 +98,10 @@ impl MemorySandbox {
             image: spec.image,
             shared,
             programs,
+            most_processes: spec
+                .limits
+                .pids
+                .map_or(MOST_PROCESSES, |most| usize::try_from(most).unwrap_or(MOST_PROCESSES)),
             alive: AtomicBool::new(true),
             fixed: AtomicBool::new(false),
             running: watch::Sender::new(true),
@@ -178,7 +183,7 @@ impl Place for MemoryPlace {
             false => (None, Descriptor::Null),
         };
         let ((stdout, fd_1), (stderr, fd_2)) = (duplex(PIPE), duplex(PIPE));
-        let tree = Arc::new(Tree::new(inner.running.subscribe()));
+        let tree = Arc::new(Tree::new(inner.running.subscribe(), inner.most_processes));
         let ignores_term = Arc::new(AtomicBool::new(false));
         let shell = Shell {
             space: self.space.clone(),

@@ -389,7 +389,14 @@ impl Shell {
                 }
             }
             if any || !current.is_empty() {
-                all.push(current);
+                match &word.parts[..] {
+                    // Names in the working folder are the only pattern that is known.
+                    [Part::Text(star)] if star == b"*" && !word.quoted => {
+                        let names = self.space.list(&self.cwd).into_iter();
+                        all.extend(names.filter(|name| !name.starts_with(b".")));
+                    }
+                    _ => all.push(current),
+                }
             }
         }
         all

@@ -185,7 +185,21 @@ impl Reader<'_> {
         Ok(if negated { Command::Not(Box::new(command)) } else { command })
     }
 
+    /// A command with the redirections that follow it.
     fn command(&mut self) -> Result<Command, String> {
+        let start = self.at;
+        let command = self.bare_command()?;
+        if matches!(command, Command::Simple { .. } | Command::Group { .. }) {
+            return Ok(command);
+        }
+        let redirects = self.redirects()?;
+        if redirects.is_empty() || self.at == start {
+            return Ok(command);
+        }
+        Ok(Command::Group { body: vec![(command, false)], redirects, subshell: false })
+    }
+
+    fn bare_command(&mut self) -> Result<Command, String> {
         self.blanks();
         if self.keyword(b"if") {
             let mut branches = Vec::new();

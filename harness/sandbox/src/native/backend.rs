@@ -1,36 +1,41 @@
 //! The `native` backend: opening it, making environments ready, starting sandboxes, removing what dead owners left.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
-use harness_core::{Digest, NetworkMode};
+use harness_core::{Digest, Limits, NetworkMode};
 use harness_guest::recipe::{Bind, Overlay, Recipe, Source};
 use harness_guest::sys;
 
+use super::cgroup::find::Cgroups;
+use super::cgroup::group::{Group, Join};
+use super::disk;
+use super::disk::image::DiskPool;
+use super::disk::watchdog::Watchdog;
 use super::guest::Guest;
 use super::hostroot::{self, HostView};
+use super::layers::store::LayerStore;
+use super::prepare;
 use super::process::Surroundings;
 use super::root::{Root, RootOverlay};
 use super::running::Running;
-use super::sandbox::{NativeSandbox, NativeSnapshot};
+use super::sandbox::{NativeSandbox, stacked};
 use super::scratch::{Scratch, ScratchStore};
 use super::seccomp::{self, Ownership};
 use super::skeleton;
 use super::spawner::{Attach, Attached, ID_BASE, ID_COUNT, Spawner};
+use super::store::Store;
 use super::{NAME, capabilities};
 use crate::{
     Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, Image, Probe, ProbeStatus, Progress,
-    ReapFilter, Reaped, RootFs, Sandbox, SandboxError, SandboxSpec,
+    ReapFilter, Reaped, Sandbox, SandboxError, SandboxSpec,
 };
 
 /// `/dev/shm` of each sandbox. What is written there counts as its memory.
 const SHM_BYTES: u64 = 64 << 20;
-/// PATH where nothing else says.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The entry of [`crate::BACKENDS`].
 pub(crate) struct NativeKind;
@@ -52,11 +57,19 @@ impl BackendKind for NativeKind {
 
 /// An open backend.
 pub(crate) struct Native {
-    options: BackendOptions,
+    pub(super) options: BackendOptions,
     caps: Caps,
     scratch: ScratchStore,
     filters: Vec<Vec<u8>>,
-    spawner: Arc<Spawner>,
+    pub(super) spawner: Arc<Spawner>,
+    /// What Dockerfiles and archives became.
+    pub(super) layers: LayerStore,
+    cgroups: Cgroups,
+    /// File systems of a given size, or why there are none.
+    disks: Result<DiskPool, String>,
+    watchdog: Watchdog,
+    /// What runs, with the label of its run.
+    running: Mutex<Vec<(String, Weak<Running>)>>,
     /// The folder of all scratch folders, as recipes name it.
     uppers: Arc<Attached>,
     /// What is attached, by host path.
@@ -73,6 +86,8 @@ impl Native {
         let options = BackendOptions { state_dir, ..options };
         let scratch = ScratchStore::open(&options.state_dir)
             .map_err(|error| SandboxError::host("open the scratch folders", error))?;
+        let layers = LayerStore::open(&options.state_dir)
+            .map_err(|error| SandboxError::host("open the store of layers", error))?;
         let privileged = capabilities::are_roots();
         let ownership = if privileged { Ownership::Real } else { Ownership::Pretended };
         let filters = seccomp::programs(ownership).map_err(|error| SandboxError::Unsupported {
@@ -83,6 +98,11 @@ impl Native {
         let uppers = spawner.attach(&options.state_dir.join("scratch"), Attach::Writable).await?;
         Ok(Native {
             caps: Caps::default(),
+            layers,
+            cgroups: Cgroups::detect(None),
+            disks: DiskPool::open(&options.state_dir),
+            watchdog: Watchdog::new(),
+            running: Mutex::default(),
             options,
             scratch,
             filters,
@@ -94,7 +114,7 @@ impl Native {
     }
 
     /// Attaches a folder or file read-only, or finds it attached.
-    async fn attach(&self, path: &Path) -> Result<Arc<Attached>, SandboxError> {
+    pub(super) async fn attach(&self, path: &Path) -> Result<Arc<Attached>, SandboxError> {
         let mut attached = self.attached.lock().await;
         if let Some(found) = attached.get(path).and_then(Weak::upgrade) {
             return Ok(found);
@@ -106,7 +126,7 @@ impl Native {
     }
 
     /// The host's root: the plan is made once in this backend's life.
-    async fn host_root(&self) -> Result<(Arc<Root>, Digest, String), SandboxError> {
+    pub(super) async fn host_root(&self) -> Result<(Arc<Root>, Digest, String), SandboxError> {
         let mut known = self.host_root.lock().await;
         if let Some(known) = &*known {
             return Ok(known.clone());
@@ -142,98 +162,135 @@ impl Native {
                 overlays.push(RootOverlay::new(&shown.at.to_string_lossy(), lowers));
             }
         }
-        let made = (Arc::new(Root { overlays, binds }), plan.digest, plan.path);
+        let made = (Arc::new(Root { overlays, binds, kept: Vec::new() }), plan.digest, plan.path);
         *known = Some(made.clone());
         Ok(made)
     }
 
-    fn recipe(&self, scratch: &str, spec: &SandboxSpec, root: &Root) -> Recipe {
-        let (uids, gids) = if self.spawner.privileged {
-            (vec![(0, ID_BASE, ID_COUNT)], vec![(0, ID_BASE, ID_COUNT)])
-        } else {
-            (vec![(0, 0, 1)], vec![(0, 0, 1)])
-        };
-        let upper = |index: usize, part: &str| Source {
-            slot: self.uppers.slot,
-            below: format!("{scratch}/{index}/{part}").into_bytes(),
-        };
-        let stacked = snapshots(spec.snapshot.as_ref());
+    fn recipe(&self, store: &Store, spec: &SandboxSpec, root: &Root) -> Recipe {
+        let ids = if self.spawner.privileged { vec![(0, ID_BASE, ID_COUNT)] } else { vec![(0, 0, 1)] };
+        let frozen = stacked(spec.snapshot.as_ref());
         let overlays = root.overlays.iter().enumerate().map(|(index, overlay)| {
-            let frozen = stacked.iter().map(|snapshot| Source {
-                slot: self.uppers.slot,
-                below: format!("{}/{index}/u", snapshot.scratch.id()).into_bytes(),
-            });
             let own = overlay.lowers.iter().map(|lower| Source { slot: lower.slot, below: Vec::new() });
             Overlay {
                 at: overlay.at.clone().into_bytes(),
-                lowers: frozen.chain(own).collect(),
-                upper: upper(index, "u"),
-                work: upper(index, "w"),
+                lowers: frozen.iter().map(|snapshot| snapshot.store.upper(index)).chain(own).collect(),
+                upper: store.upper(index),
+                work: store.work(index),
             }
-        });
-        let binds = root.binds.iter().map(|(at, source)| Bind {
-            at: at.clone().into_bytes(),
-            source: Source { slot: source.slot, below: Vec::new() },
         });
         Recipe {
             hostname: b"sandbox".to_vec(),
-            uids,
-            gids,
+            uids: ids.clone(),
+            gids: ids,
             overlays: overlays.collect(),
-            binds: binds.collect(),
+            binds: root.binds.iter().map(|(at, source)| bind(at, source)).collect(),
             shm_bytes: SHM_BYTES,
             capabilities: capabilities::COMMANDS,
             view_capabilities: capabilities::VIEWS,
             filters: self.filters.clone(),
-            nproc: None,
+            // Counted by the kernel for each user namespace, hence for each sandbox: where no group counts.
+            commands_groups: 0,
+            nproc: spec.limits.pids.filter(|_| !self.cgroups.support().pids),
         }
     }
 
-    fn make_uppers(&self, scratch: &Scratch, root: &Root) -> std::io::Result<()> {
-        let folder = scratch.path();
-        for (index, overlay) in root.overlays.iter().enumerate() {
-            let place = folder.join(index.to_string());
-            let make = |path: &Path| std::fs::DirBuilder::new().mode(0o755).create(path);
-            make(&place)?;
-            make(&place.join("w"))?;
-            let upper = place.join("u");
-            make(&upper)?;
-            // Not by the builder: our own umask must not matter.
-            std::fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(overlay.mode))?;
+    /// Where its changes go: a file system of the size that was asked for, or the scratch folder.
+    async fn store(&self, scratch: Scratch, limits: &Limits) -> Result<Store, SandboxError> {
+        let refused = |error| SandboxError::host("make room for what a sandbox writes", error);
+        let (Some(limit), Ok(pool)) = (limits.disk_bytes, &self.disks) else {
+            return Store::in_scratch(scratch, &self.uppers).map_err(refused);
+        };
+        let pool = pool.clone();
+        let disk = tokio::task::spawn_blocking(move || pool.take(limit))
+            .await
+            .unwrap_or_else(|_| Err(std::io::Error::other("the thread that makes it ended")))
+            .map_err(refused)?;
+        let attached = self.spawner.attach_mount(&scratch.path(), disk.root()).await?;
+        Store::on_disk(scratch, disk, attached).map_err(refused)
+    }
+
+    /// Ends a sandbox that writes more than it may, where no file system of its own stops it.
+    fn watch(&self, running: &Arc<Running>, store: &Store, limits: &Limits) -> Result<(), SandboxError> {
+        if store.disk.is_some() {
+            return Ok(());
         }
+        let refused = |error| SandboxError::host("watch what a sandbox writes", error);
+        let limit = match limits.disk_bytes {
+            Some(limit) => limit,
+            None => disk::default_limit(&self.options.state_dir).map_err(refused)?,
+        };
+        let weak = Arc::downgrade(running);
+        let over = Box::new(move |why: String| {
+            if let Some(running) = weak.upgrade() {
+                running.end(&format!("it wrote {why}"));
+            }
+        });
+        running.keep(self.watchdog.watch(&store.scratch.path(), limit, over).map_err(refused)?);
         Ok(())
     }
 
-    async fn start(&self, spec: SandboxSpec) -> Result<NativeSandbox, SandboxError> {
+    fn register(&self, run: &str, running: &Arc<Running>) {
+        let mut known = lock(&self.running);
+        // Looked through when it has doubled, so that starting costs the same however many there were.
+        if known.len() == known.capacity() {
+            known.retain(|(_, running)| running.strong_count() > 0);
+        }
+        known.push((run.to_owned(), Arc::downgrade(running)));
+    }
+
+    pub(super) async fn start(&self, spec: SandboxSpec) -> Result<NativeSandbox, SandboxError> {
         let handle = spec.image.handle.downcast_ref::<Arc<Root>>();
         let root = handle.cloned().ok_or_else(|| SandboxError::Unsupported {
             backend: NAME,
             what: "starting a sandbox from another backend's environment".to_owned(),
         })?;
-        let mut bound = Vec::new();
+        let mut mounts = Vec::new();
         for mount in &spec.mounts {
-            bound.push((mount.at.clone(), self.attach(&mount.host).await?));
+            mounts.push((mount.at.clone(), self.attach(&mount.host).await?));
         }
-        let scratch = self
-            .scratch
-            .make(&spec.labels)
-            .map_err(|error| SandboxError::host("make a scratch folder", error))?;
-        self.make_uppers(&scratch, &root)
-            .map_err(|error| SandboxError::host("make a scratch folder", error))?;
-        let mut recipe = self.recipe(scratch.id(), &spec, &root);
-        recipe.binds.extend(bound.iter().map(|(at, source)| Bind {
-            at: at.clone().into_bytes(),
-            source: Source { slot: source.slot, below: Vec::new() },
-        }));
-        let (ours, theirs) =
-            sys::socket_pair().map_err(|error| SandboxError::host("make a pair of sockets", error))?;
-        let (_, pidfd) = self.spawner.create(recipe, false, &[theirs.as_fd()]).await?;
-        drop(theirs);
+        let refused = |what: &'static str| move |error| SandboxError::host(what, error);
+        let scratch = self.scratch.make(&spec.labels).map_err(refused("make a scratch folder"))?;
+        let (id, run) = (scratch.id().to_owned(), spec.labels.run.clone());
+        let store = Arc::new(self.store(scratch, &spec.limits).await?);
+        store.make(&root).map_err(refused("make folders for what a sandbox writes"))?;
+        let mut recipe = self.recipe(&store, &spec, &root);
+        recipe.binds.extend(mounts.iter().map(|(at, source)| bind(at, source)));
+        let mount_points = mount_points(&recipe);
+
+        let group = self
+            .cgroups
+            .make(&id, &spec.limits)
+            .map_err(refused("make a group of processes"))?
+            .map(NewGroup::new);
+        let mut join = match &group {
+            Some(group) => {
+                group.record(&store.scratch.path()).map_err(refused("write down a group of processes"))?;
+                group.get().join().map_err(refused("open a group of processes"))?
+            }
+            None => Join::default(),
+        };
+        if let (Some(group), Some(_), true) = (&group, spec.limits.pids, join.folder.is_none()) {
+            // The group that counts processes comes last, and is for commands only.
+            if let Some(index) =
+                group.get().folders().iter().position(|folder| folder.join("pids.max").exists())
+            {
+                let tasks = join.tasks.remove(index);
+                join.tasks.push(tasks);
+                recipe.commands_groups = 1;
+            }
+        }
+        let (ours, theirs) = sys::socket_pair().map_err(refused("make a pair of sockets"))?;
+        let mut fds = vec![theirs.as_fd()];
+        fds.extend(join.folder.iter().chain(&join.tasks).map(AsFd::as_fd));
+        let (_, pidfd) = self.spawner.create(recipe, join.folder.is_some(), &fds).await?;
+        drop((theirs, join));
         let guest = Guest::connect(ours).await?;
-        let id = scratch.id().to_owned();
+        let group = group.map(NewGroup::keep);
         let env = spec.image.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
-        Ok(NativeSandbox {
-            running: Arc::new(Running::new(id, guest, pidfd, Arc::new(scratch))),
+        let running = Arc::new(Running::new(id, guest, pidfd, group, Arc::clone(&store)));
+        let sandbox = NativeSandbox {
+            running: Arc::clone(&running),
             around: Surroundings {
                 env,
                 workdir: spec.image.workdir.clone(),
@@ -242,21 +299,71 @@ impl Native {
             },
             network: spec.network,
             image: spec.image,
+            root,
+            mount_points,
+            mounts: mounts.into_iter().map(|(_, source)| source).collect(),
             base: spec.snapshot,
-        })
+            spawner: Arc::clone(&self.spawner),
+        };
+        self.watch(&running, &store, &spec.limits)?;
+        self.register(&run, &running);
+        Ok(sandbox)
     }
 }
 
-/// A snapshot and what it is stacked on, uppermost first.
-fn snapshots(top: Option<&Arc<crate::Snapshot>>) -> Vec<&NativeSnapshot> {
-    let mut found = Vec::new();
-    let mut next = top;
-    while let Some(snapshot) = next.and_then(|snapshot| snapshot.handle.as_any().downcast_ref()) {
-        let snapshot: &NativeSnapshot = snapshot;
-        found.push(snapshot);
-        next = snapshot.base.as_ref();
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn bind(at: &str, source: &Attached) -> Bind {
+    Bind { at: at.as_bytes().to_vec(), source: Source { slot: source.slot, below: Vec::new() } }
+}
+
+fn mount_points(recipe: &Recipe) -> Vec<Vec<u8>> {
+    let overlays = recipe.overlays.iter().skip(1).map(|overlay| overlay.at.clone());
+    let binds = recipe.binds.iter().map(|bind| bind.at.clone());
+    overlays.chain(binds).chain([b"/proc".to_vec(), b"/dev".to_vec()]).collect()
+}
+
+/// File in a scratch folder that names the group's folders, for whoever cleans up after us.
+const GROUPS: &str = "groups";
+
+/// A group that is removed again unless the sandbox comes to stand.
+struct NewGroup(Option<Group>);
+
+impl NewGroup {
+    fn new(group: Group) -> NewGroup {
+        NewGroup(Some(group))
     }
-    found
+
+    fn get(&self) -> &Group {
+        self.0.as_ref().expect("it is there until it is kept")
+    }
+
+    fn record(&self, scratch: &Path) -> std::io::Result<()> {
+        let folders: Vec<&str> = self.get().folders().iter().filter_map(|folder| folder.to_str()).collect();
+        std::fs::write(scratch.join(GROUPS), folders.join("\n"))
+    }
+
+    fn keep(mut self) -> Group {
+        self.0.take().expect("it is there until it is kept")
+    }
+}
+
+impl Drop for NewGroup {
+    fn drop(&mut self) {
+        if let Some(group) = self.0.take() {
+            // It empties once PID 1 finds its socket closed; nobody may wait for that here.
+            std::thread::spawn(move || group.kill().and_then(|()| group.remove()));
+        }
+    }
+}
+
+/// Ends and removes what is left of a sandbox whose owner is dead.
+fn release(scratch: &Path) -> Result<(), String> {
+    let Ok(folders) = std::fs::read_to_string(scratch.join(GROUPS)) else { return Ok(()) };
+    let folders: Vec<PathBuf> = folders.lines().map(PathBuf::from).collect();
+    super::cgroup::group::release(&folders).map_err(|error| error.to_string())
 }
 
 #[async_trait]
@@ -279,50 +386,15 @@ impl Backend for Native {
     }
 
     fn admit(&self, request: &EnvironmentRequest) -> Result<(), SandboxError> {
-        match (&self.options.rootfs, request.spec.host_root) {
-            (RootFs::FromTask, false) => Err(SandboxError::Unsupported {
-                backend: NAME,
-                what: "this environment is an image, which the native sandbox cannot fetch: give --rootfs host, a \
-                       folder or a tar archive"
-                    .to_owned(),
-            }),
-            (RootFs::Tar(_), _) => Err(SandboxError::Unsupported {
-                backend: NAME,
-                what: "a tar archive as root, yet".to_owned(),
-            }),
-            _ => Ok(()),
-        }
+        prepare::admit(&self.options.rootfs, request)
     }
 
     async fn prepare(
         &self,
         request: &EnvironmentRequest,
-        _progress: Progress,
+        progress: Progress,
     ) -> Result<Arc<Image>, SandboxError> {
-        self.admit(request)?;
-        let (root, digest, path, name) = match &self.options.rootfs {
-            RootFs::FromTask | RootFs::Host | RootFs::Tar(_) => {
-                let (root, digest, path) = self.host_root().await?;
-                (root, digest, path, "host".to_owned())
-            }
-            RootFs::Dir(folder) => {
-                let attached = self.attach(folder).await?;
-                let root = Root { overlays: vec![RootOverlay::new("/", vec![attached])], binds: Vec::new() };
-                let digest = Digest::of(folder.as_os_str().as_encoded_bytes());
-                (Arc::new(root), digest, DEFAULT_PATH.to_owned(), folder.display().to_string())
-            }
-        };
-        let mut env = BTreeMap::from([("PATH".to_owned(), path)]);
-        env.extend(request.spec.env.clone());
-        Ok(Arc::new(Image {
-            digest,
-            name,
-            env,
-            workdir: request.spec.workdir.clone().unwrap_or_else(|| "/".to_owned()),
-            user: None,
-            weaknesses: Vec::new(),
-            handle: Box::new(root),
-        }))
+        self.environment(request, progress).await
     }
 
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError> {
@@ -337,9 +409,33 @@ impl Backend for Native {
 
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError> {
         let store = self.scratch.clone();
-        tokio::task::spawn_blocking(move || store.reap(&filter, &|_| Ok(())))
+        // Ours first: the caller holds the run's lock, so that nothing of it is in use.
+        let mut ours = Vec::new();
+        if let Some(run) = &filter.run {
+            let of_run: Vec<Arc<Running>> = lock(&self.running)
+                .iter()
+                .filter(|(label, _)| label == run)
+                .filter_map(|(_, running)| running.upgrade())
+                .filter(|running| !running.is_apart())
+                .collect();
+            for running in of_run {
+                ours.push(running.id.clone());
+                if !filter.dry_run {
+                    tokio::task::spawn_blocking(move || running.take_apart())
+                        .await
+                        .unwrap_or_else(|_| Err(SandboxError::Lost { cause: "reaping failed".to_owned() }))?;
+                }
+            }
+        }
+        let live = self.options.state_dir.join("scratch");
+        tokio::task::spawn_blocking(move || store.reap(&filter, &|id| release(&live.join(id))))
             .await
             .map_err(|_| SandboxError::Lost { cause: "reaping failed".to_owned() })?
             .map_err(|error| SandboxError::host("look for what dead owners left", error))
+            .map(|mut reaped| {
+                reaped.sandboxes.extend(ours);
+                reaped.sandboxes.sort();
+                reaped
+            })
     }
 }

@@ -4,14 +4,19 @@
 mod backend;
 mod capabilities;
 pub(crate) mod cgroup;
+mod changes;
 mod channel;
 pub(crate) mod disk;
 pub(crate) mod dockerfile;
+pub(crate) mod doctor;
 pub(crate) mod etc;
 mod guest;
 mod helper;
 pub(crate) mod hostroot;
+pub(crate) mod layers;
+mod prepare;
 mod process;
+pub(crate) mod proxy;
 pub(crate) mod remove;
 mod root;
 mod running;
@@ -20,6 +25,7 @@ pub(crate) mod scratch;
 pub(crate) mod seccomp;
 pub(crate) mod skeleton;
 mod spawner;
+mod store;
 pub(crate) mod toolchains;
 mod transfer;
 

@@ -92,15 +92,21 @@ fn exec(around: &Surroundings, spec: &ProcessSpec) -> Result<Box<Exec>, SandboxE
     if spec.argv.is_empty() {
         return Err(inside("a command without a program"));
     }
+    if spec.user.as_deref() == Some("") {
+        return Err(inside("a user without a name"));
+    }
     if spec.env.keys().any(|name| name.is_empty() || name.contains('=')) {
         return Err(inside("a variable without a name, or with = in it"));
     }
+    let user = spec.user.clone().or_else(|| around.user.clone());
     let mut env: Vec<Vec<u8>> = around
         .env
         .iter()
         .filter(|pair| {
             let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-            !spec.env.keys().any(|key| key.as_bytes() == name)
+            // The image's home is root's; another user's is looked up inside.
+            let of_root = name == b"HOME" && user.as_ref().is_some_and(|user| user != "root" && user != "0");
+            !of_root && !spec.env.keys().any(|key| key.as_bytes() == name)
         })
         .cloned()
         .collect();
@@ -116,7 +122,7 @@ fn exec(around: &Surroundings, spec: &ProcessSpec) -> Result<Box<Exec>, SandboxE
         argv: spec.argv.clone(),
         env,
         cwd: spec.cwd.clone().unwrap_or_else(|| around.workdir.clone()).into_bytes(),
-        user: spec.user.clone().or_else(|| around.user.clone()).unwrap_or_default().into_bytes(),
+        user: user.unwrap_or_default().into_bytes(),
         view: around.view,
         pty: spec.pty.map(|size| (size.columns, size.rows)),
         deadline_ms: spec.deadline.map(milliseconds),

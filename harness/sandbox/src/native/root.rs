@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::layers::store::Layer;
 use super::spawner::Attached;
 
 /// The file system of an image.
@@ -12,6 +13,8 @@ pub(crate) struct Root {
     pub(crate) overlays: Vec<RootOverlay>,
     /// Shown read-only, with where.
     pub(crate) binds: Vec<(String, Arc<Attached>)>,
+    /// Layers that must not be pruned as long as this lives.
+    pub(crate) kept: Vec<Layer>,
 }
 
 /// One writable file system of it.

@@ -1,13 +1,15 @@
-//! What there is of a running sandbox on the host: its PID 1, its scratch folder. Taking it apart happens once, whoever asks
+//! What there is of a running sandbox on the host: its PID 1, its group, its changes. Taking it apart happens once, whoever asks
 //! first, and in the background when nobody asks.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use harness_guest::sys;
 
+use super::cgroup::group::Group;
+use super::disk::watchdog::{Watch, count};
 use super::guest::Guest;
-use super::scratch::Scratch;
+use super::store::Store;
 use crate::{SandboxError, SandboxUsage};
 
 /// How long PID 1 may take to die. It and everything below it got KILL: only the kernel itself can be in the way.
@@ -18,37 +20,65 @@ pub(crate) struct Running {
     pub(crate) id: String,
     pub(crate) guest: Arc<Guest>,
     pidfd: OwnedFd,
+    group: Option<Group>,
+    /// Looks after what it writes, where its file system has no size of its own.
+    watch: OnceLock<Watch>,
     parts: Mutex<Parts>,
 }
 
 /// What is taken apart at the end.
-#[derive(Default)]
 struct Parts {
-    /// Shared with snapshots.
-    scratch: Option<Arc<Scratch>>,
-    /// What it had used when it was taken apart.
+    store: Option<Arc<Store>>,
+    /// What it had used when its processes were gone.
     last: Option<SandboxUsage>,
 }
 
 impl Running {
-    pub(crate) fn new(id: String, guest: Guest, pidfd: OwnedFd, scratch: Arc<Scratch>) -> Running {
-        let parts = Parts { scratch: Some(scratch), last: None };
-        Running { id, guest: Arc::new(guest), pidfd, parts: Mutex::new(parts) }
+    pub(crate) fn new(
+        id: String,
+        guest: Guest,
+        pidfd: OwnedFd,
+        group: Option<Group>,
+        store: Arc<Store>,
+    ) -> Running {
+        let parts = Mutex::new(Parts { store: Some(store), last: None });
+        Running { id, guest: Arc::new(guest), pidfd, group, watch: OnceLock::new(), parts }
+    }
+
+    /// Keeps the watch over what it writes.
+    pub(crate) fn keep(&self, watch: Watch) {
+        let _ = self.watch.set(watch);
     }
 
     /// How many processes the memory limit has killed so far.
     pub(crate) fn oom_kills(&self) -> u64 {
-        0
+        self.group.as_ref().and_then(|group| group.usage().oom_kills).unwrap_or(0)
     }
 
     /// What it has used so far.
     pub(crate) fn usage(&self) -> SandboxUsage {
-        self.parts().last.unwrap_or_default()
+        let parts = self.parts();
+        parts.last.unwrap_or_else(|| self.measure(parts.store.as_deref()))
+    }
+
+    fn measure(&self, store: Option<&Store>) -> SandboxUsage {
+        let group = self.group.as_ref().map(Group::usage).unwrap_or_default();
+        SandboxUsage {
+            cpu: group.cpu,
+            peak_memory_bytes: group.peak_memory_bytes,
+            oom_kills: group.oom_kills,
+            disk_bytes: store.and_then(disk_bytes),
+        }
     }
 
     /// Where its changes are; `None` once it is destroyed.
-    pub(crate) fn scratch(&self) -> Option<Arc<Scratch>> {
-        self.parts().scratch.clone()
+    pub(crate) fn store(&self) -> Option<Arc<Store>> {
+        self.parts().store.clone()
+    }
+
+    /// Whether nothing of it is left to take apart.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.parts().store.is_none()
     }
 
     /// Ends everything in it at once; does not wait. Whoever waits for an answer learns that it is lost.
@@ -57,20 +87,39 @@ impl Running {
         self.guest.give_up(cause);
     }
 
+    /// Ends all its processes and frees its group, but keeps its changes. Blocks.
+    pub(crate) fn stop(&self, cause: &str) -> Result<Arc<Store>, SandboxError> {
+        let mut parts = self.parts();
+        let store =
+            parts.store.clone().ok_or_else(|| SandboxError::Lost { cause: "it was destroyed".into() })?;
+        self.stop_processes(&mut parts, cause)?;
+        Ok(store)
+    }
+
     /// Ends it and removes every trace. Blocks. A second call does nothing but wait for the first.
     pub(crate) fn take_apart(&self) -> Result<SandboxUsage, SandboxError> {
         let mut parts = self.parts();
-        if let Some(last) = parts.last {
-            return Ok(last);
+        self.stop_processes(&mut parts, "it was destroyed")?;
+        // With the last handle its folders are removed.
+        if let Some(store) = parts.store.take() {
+            drop(store);
         }
-        self.end("it was destroyed");
+        Ok(parts.last.unwrap_or_default())
+    }
+
+    fn stop_processes(&self, parts: &mut Parts, cause: &str) -> Result<(), SandboxError> {
+        if parts.last.is_some() {
+            return Ok(());
+        }
+        self.end(cause);
         self.wait_for_death()?;
-        let usage = SandboxUsage::default();
-        parts.last = Some(usage);
-        if let Some(scratch) = parts.scratch.take().and_then(Arc::into_inner) {
-            scratch.remove().map_err(|error| SandboxError::host("remove a scratch folder", error))?;
+        parts.last = Some(self.measure(parts.store.as_deref()));
+        match &self.group {
+            Some(group) => {
+                group.remove().map_err(|error| SandboxError::host("remove a group of processes", error))
+            }
+            None => Ok(()),
         }
-        Ok(usage)
     }
 
     fn wait_for_death(&self) -> Result<(), SandboxError> {
@@ -95,5 +144,13 @@ impl Running {
 
     fn parts(&self) -> MutexGuard<'_, Parts> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counted by looking, where no file system of its own knows.
+fn disk_bytes(store: &Store) -> Option<u64> {
+    match &store.disk {
+        Some(disk) => disk.used_bytes().ok(),
+        None => Some(count(&store.scratch.path(), u64::MAX).bytes),
     }
 }

@@ -128,7 +128,7 @@ const ALLOWED: &[i64] = calls!(
     SYS_clock_adjtime SYS_clock_getres SYS_clock_gettime SYS_clock_nanosleep SYS_close SYS_close_range SYS_connect
     SYS_copy_file_range SYS_dup SYS_dup3 SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_epoll_pwait2 SYS_eventfd2
     SYS_execve SYS_execveat SYS_exit SYS_exit_group SYS_faccessat SYS_faccessat2 SYS_fadvise64 SYS_fallocate
-    SYS_fanotify_mark SYS_fchdir SYS_fchmod SYS_fchmodat SYS_fchmodat2 SYS_fchown SYS_fchownat SYS_fcntl SYS_fdatasync
+    SYS_fanotify_mark SYS_fchdir SYS_fchmod SYS_fchmodat SYS_fchown SYS_fchownat SYS_fcntl SYS_fdatasync
     SYS_fgetxattr SYS_flistxattr SYS_flock SYS_fremovexattr SYS_fsetxattr SYS_fstat SYS_fstatfs SYS_fsync SYS_ftruncate
     SYS_futex SYS_futex_waitv SYS_get_robust_list SYS_getcpu SYS_getcwd
     SYS_getdents64 SYS_getegid SYS_geteuid SYS_getgid SYS_getgroups SYS_getitimer SYS_getpeername SYS_getpgid SYS_getpid
@@ -159,9 +159,9 @@ const ALLOWED: &[i64] = calls!(
     SYS_unlinkat SYS_utimensat SYS_vmsplice SYS_wait4 SYS_waitid SYS_write SYS_writev
 );
 
-/// `cachestat`, `map_shadow_stack`, `futex_wake`, `futex_wait`, `futex_requeue`: too young for the C library's table; since
+/// `cachestat`, `fchmodat2`, `map_shadow_stack`, `futex_wake`, `futex_wait`, `futex_requeue`: too young for the C library's table; since
 /// 424 a number is the same on every processor.
-const ALLOWED_YOUNG: &[i64] = &[451, 453, 454, 455, 456];
+const ALLOWED_YOUNG: &[i64] = &[451, 452, 453, 454, 455, 456];
 
 /// The old spellings, which only x86_64 has.
 #[cfg(target_arch = "x86_64")]

@@ -81,6 +81,24 @@ impl Spawner {
 
     /// Makes a host path available to recipes until the returned handle is dropped.
     pub(crate) async fn attach(self: &Arc<Self>, path: &Path, how: Attach) -> Result<Attached, SandboxError> {
+        self.attach_any(path, how, &[]).await
+    }
+
+    /// The same for a detached mount; `name` is for messages.
+    pub(crate) async fn attach_mount(
+        self: &Arc<Self>,
+        name: &Path,
+        mount: RawFdToPass<'_>,
+    ) -> Result<Attached, SandboxError> {
+        self.attach_any(name, Attach::Writable, &[mount.as_raw_fd()]).await
+    }
+
+    async fn attach_any(
+        self: &Arc<Self>,
+        path: &Path,
+        how: Attach,
+        fds: &[i32],
+    ) -> Result<Attached, SandboxError> {
         let (reply, _) = self
             .ask(
                 |call| SpawnerRequest::Attach {
@@ -89,7 +107,7 @@ impl Spawner {
                     read_only: how == Attach::ReadOnly,
                     plain_ids: false,
                 },
-                &[],
+                fds,
             )
             .await?;
         match reply {

@@ -3,7 +3,7 @@
 use std::io::{BufReader, BufWriter, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -173,9 +173,9 @@ async fn with_socket<T: std::marker::Send + 'static>(
             tree::Error::Host(what, source) => SandboxError::Host { what, source },
             tree::Error::Missing(message) => SandboxError::Inside { message },
             tree::Error::TooLarge(what, limit) => SandboxError::TooLarge { what, limit },
-            tree::Error::Escape(path) => SandboxError::Escape {
-                path: PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path)),
-            },
+            tree::Error::Escape(path) => {
+                SandboxError::Escape { path: PathBuf::from(std::ffi::OsString::from_vec(path)) }
+            }
             // The process that moved the files is gone: with the whole sandbox, or ended by `kill_all`.
             tree::Error::Broken(what) => match guest.lost() {
                 Some(cause) => SandboxError::Lost { cause },

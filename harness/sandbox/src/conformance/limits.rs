@@ -1,0 +1,124 @@
+//! Cases: upper bounds.
+
+use std::time::Duration;
+
+use harness_core::Limits;
+use tokio::time::Instant;
+
+use super::context::{ok, script, sh};
+use super::{Case, Ctx, Failure, case, ensure, ensure_eq};
+use crate::{ExecSpec, Exit, ProcessSpec, Sandbox};
+
+pub(super) const CASES: &[Case] = &[
+    case!("limit-cpus", "half a processor is half a processor, for all together", cpus),
+    case!("limit-memory", "who takes too much memory is ended; the sandbox lives", memory),
+    case!("limit-memory-child", "a child that takes too much is ended; its parent can tell", memory_child),
+    case!("limit-pids", "no more processes than allowed; the next command runs", pids),
+    case!("limit-disk", "a full disk is full inside and nowhere else", disk),
+];
+
+async fn cpus(ctx: &Ctx) -> Result<(), Failure> {
+    let sandbox = ctx.limited(Limits { milli_cpus: Some(500), ..Limits::default() }).await?;
+    let started = Instant::now();
+    let burn = "while :; do :; done";
+    let process = ProcessSpec {
+        deadline: Some(Duration::from_secs(4)),
+        grace: Duration::ZERO,
+        ..ProcessSpec::shell(&format!("{burn} & {burn} & {burn}"))
+    };
+    sandbox.exec(ExecSpec::new(process)).await?;
+    let used = sandbox.usage().await?.cpu.ok_or(Failure("processor time is not known".into()))?;
+    let wall = started.elapsed();
+    // Three busy loops would take two processors here; a busy machine may give less than the half that is allowed.
+    let share = used.as_secs_f64() / wall.as_secs_f64();
+    ensure!(share < 0.7, "{share:.2} of a processor was used where 0.5 is allowed");
+    ensure!(share > 0.1, "{share:.2} of a processor was used where 0.5 is allowed");
+    Ok(())
+}
+
+const DIRECT_HOG: &str = "mkfifo /tmp/zeros; head -c 400000000 /dev/zero > /tmp/zeros & tail -c 400000000 < /tmp/zeros > /dev/null";
+const HOG: &str = "head -c 400000000 /dev/zero | tail -c 400000000 | wc -c";
+
+async fn with_memory(ctx: &Ctx) -> Result<std::sync::Arc<dyn Sandbox>, Failure> {
+    ctx.limited(Limits { memory_bytes: Some(96 << 20), ..Limits::default() }).await
+}
+
+async fn memory(ctx: &Ctx) -> Result<(), Failure> {
+    let sandbox = with_memory(ctx).await?;
+    // From a pipe: some versions do not keep what they can skip.
+    let process = ProcessSpec::shell(
+        "mkfifo /tmp/zeros; head -c 400000000 /dev/zero > /tmp/zeros & exec tail -c 400000000 < /tmp/zeros",
+    );
+    let started = Instant::now();
+    let spec = ExecSpec::new(ProcessSpec { deadline: Some(Duration::from_secs(20)), ..process });
+    let result = sandbox.exec(spec).await?;
+    ensure_eq!(result.exit, Exit::OutOfMemory, "how it ended after {:?}", started.elapsed());
+    ensure_eq!(ok(&*sandbox, "echo on").await?, "on\n", "the next command");
+    let kills = sandbox.usage().await?.oom_kills.ok_or(Failure("kills are not known".into()))?;
+    ensure!(kills >= 1, "no kill was counted");
+    Ok(())
+}
+
+async fn memory_child(ctx: &Ctx) -> Result<(), Failure> {
+    let sandbox = with_memory(ctx).await?;
+    let result = sh(&*sandbox, &format!("{HOG}; {DIRECT_HOG}; echo status $?")).await?;
+    // What the hog leaves is at most what fits.
+    ensure!(!result.stdout.text().contains("400000000"), "400 MB fitted into 96 MB");
+    match result.exit {
+        Exit::Code(0) => {
+            ensure!(result.stdout.text().ends_with("status 137\n"), "{:?}", result.stdout.text())
+        }
+        Exit::OutOfMemory | Exit::Signal(9) => {}
+        other => return Err(Failure(format!("how it ended: {other:?}"))),
+    }
+    ensure_eq!(ok(&*sandbox, "echo on").await?, "on\n", "the next command");
+    Ok(())
+}
+
+async fn pids(ctx: &Ctx) -> Result<(), Failure> {
+    let sandbox = ctx.limited(Limits { pids: Some(40), ..Limits::default() }).await?;
+    let text = "i=0; while [ $i -lt 100 ]; do sleep 15 & i=$((i+1)); done; wait";
+    let process = ProcessSpec {
+        deadline: Some(Duration::from_secs(3)),
+        grace: Duration::ZERO,
+        ..ProcessSpec::shell(text)
+    };
+    let running = tokio::spawn({
+        let sandbox = sandbox.clone();
+        async move { sandbox.exec(ExecSpec::new(process)).await }
+    });
+    let mut most = 0;
+    while !running.is_finished() {
+        // The bound may refuse this one too: that is the bound at work.
+        let looked = sandbox.exec(script("exec ls /proc")).await;
+        let text = looked.map(|result| result.stdout.text()).unwrap_or_default();
+        most = most.max(text.lines().filter(|name| name.parse::<u32>().is_ok()).count());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let _ = running.await.map_err(|error| Failure(error.to_string()))?;
+    // PID 1 and helpers of the backend may not count.
+    ensure!(most > 15, "only {most} processes were ever seen");
+    ensure!(most <= 44, "{most} processes where 40 are allowed");
+    let after = ok(&*sandbox, "for i in 1 2 3 4 5; do sleep 0.1 & done; wait; echo on").await?;
+    ensure_eq!(after, "on\n", "the next command");
+    Ok(())
+}
+
+async fn disk(ctx: &Ctx) -> Result<(), Failure> {
+    let sandbox = ctx.limited(Limits { disk_bytes: Some(32 << 20), ..Limits::default() }).await?;
+    let other = ctx.limited(Limits { disk_bytes: Some(32 << 20), ..Limits::default() }).await?;
+    ok(&*sandbox, "head -c 4000000 /dev/urandom > /srv/fits").await?;
+    for folder in ["/srv", "/tmp", "/var/tmp", "/dev/shm", "/root"] {
+        let text = format!("mkdir -p {folder} && head -c 200000000 /dev/urandom > {folder}/big");
+        let result = sh(&*sandbox, &text).await?;
+        ensure!(result.exit != Exit::Code(0), "200 MB fitted into 32 MB in {folder}");
+        // Killed as a whole is allowed; the sandbox then says so.
+        if sandbox.exec(script("rm -f /srv/big /tmp/big /var/tmp/big /dev/shm/big /root/big")).await.is_err()
+        {
+            break;
+        }
+    }
+    ok(&*other, "head -c 4000000 /dev/zero > /srv/fits").await?;
+    std::fs::write(ctx.dir.join("host"), vec![0; 1 << 20])?;
+    Ok(())
+}

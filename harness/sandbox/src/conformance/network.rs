@@ -1,0 +1,188 @@
+//! Cases: whom a sandbox may talk to.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness_core::NetworkMode;
+use tokio::time::{Instant, sleep};
+
+use super::context::{ok, refused, sh};
+use super::{Case, Ctx, Failure, case, ensure, ensure_eq};
+use crate::{Sandbox, SandboxError, SandboxSpec};
+
+pub(super) const CASES: &[Case] = &[
+    case!("network-none", "without a network nothing of the host can be reached", none),
+    case!("network-loopback", "the sandbox's own loopback works", loopback),
+    case!("network-gateway", "the harness's listener is reached from inside, and only there", gateway),
+    case!("network-gateway-closed", "beside the listener a gateway sandbox reaches nothing", gateway_closed),
+    case!("network-listen-refused", "without a gateway there is no listener", listen_refused),
+    case!("network-apart", "sandboxes do not reach each other's ports", apart),
+    case!("network-open", "an open network is had, or refused by name", open),
+];
+
+/// Addresses of this host: its loopback, and the one that it would talk to the world from.
+fn own_addresses() -> Vec<IpAddr> {
+    let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    for target in ["192.0.2.1:9", "10.255.255.255:9", "172.17.255.255:9"] {
+        // Connecting a datagram socket sends nothing; it only asks for a route.
+        let socket = UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.connect(target).map(|()| socket));
+        if let Ok(address) = socket.and_then(|socket| socket.local_addr())
+            && !addresses.contains(&address.ip())
+        {
+            addresses.push(address.ip());
+        }
+    }
+    addresses
+}
+
+/// A script that tries to say `word` to an address, with whatever is there to try it with. Always ends well.
+fn knock(address: SocketAddr, word: &str) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    format!(
+        "say() {{ for t in 'bash -c' 'nc' 'busybox nc' 'perl -e' 'python3 -c'; do \
+           command -v ${{t%% *}} > /dev/null 2>&1 || continue; \
+           case $t in \
+             bash*) timeout 3 bash -c 'echo {word} > /dev/tcp/{ip}/{port}' ;; \
+             nc|busybox*) echo {word} | timeout 3 $t -w 2 {ip} {port} ;; \
+             perl*) timeout 3 perl -e 'use IO::Socket::INET; my $s = IO::Socket::INET->new(\"{ip}:{port}\") or exit 1; print $s \"{word}\\n\"' ;; \
+             python3*) timeout 3 python3 -c 'import socket; socket.create_connection((\"{ip}\", {port}), 2).sendall(b\"{word}\\n\")' ;; \
+           esac; echo \"tried $t: $?\"; break; done; }}; say 2>&1; exit 0"
+    )
+}
+
+/// Whether somebody connected, within a second.
+async fn accepted(listener: &TcpListener) -> Result<Option<TcpStream>, Failure> {
+    listener.set_nonblocking(true)?;
+    let until = Instant::now() + Duration::from_secs(1);
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+                return Ok(Some(stream));
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < until => {
+                sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The host is reached at none of its addresses.
+async fn closed(ctx: &Ctx, sandbox: &dyn Sandbox) -> Result<(), Failure> {
+    for address in own_addresses() {
+        let listener = TcpListener::bind((address, 0))?;
+        let target = listener.local_addr()?;
+        ensure!(TcpStream::connect(target).is_ok(), "the test's own listener at {target} does not work");
+        ensure!(accepted(&listener).await?.is_some(), "the test's own listener at {target} does not work");
+        let tried = ok(sandbox, &knock(target, &ctx.tag)).await?;
+        ensure!(
+            tried.contains("tried"),
+            "nothing inside to try connections with: needs bash, nc, busybox, perl or python3"
+        );
+        ensure!(accepted(&listener).await?.is_none(), "{target} was reached from inside: {tried}");
+    }
+    // Every interface but the loopback is without a route.
+    let routes = sh(sandbox, "cat /proc/net/route | tail -n +2").await?;
+    ensure_eq!(routes.stdout.text(), "", "routes");
+    Ok(())
+}
+
+async fn none(ctx: &Ctx) -> Result<(), Failure> {
+    let sandbox = ctx.sandbox().await?;
+    closed(ctx, &*sandbox).await
+}
+
+async fn loopback(ctx: &Ctx) -> Result<(), Failure> {
+    let sandbox = ctx.sandbox().await?;
+    // The kernel lists an address there only while its interface is up.
+    let table = ok(&*sandbox, "cat /proc/net/fib_trie").await?;
+    ensure!(table.contains("127.0.0.1"), "127.0.0.1 is not up: {table}");
+    Ok(())
+}
+
+async fn with_gateway(ctx: &Ctx) -> Result<Arc<dyn Sandbox>, Failure> {
+    ctx.start(SandboxSpec { network: NetworkMode::Gateway, ..ctx.spec() }).await
+}
+
+async fn gateway(ctx: &Ctx) -> Result<(), Failure> {
+    let sandbox = with_gateway(ctx).await?;
+    let other = with_gateway(ctx).await?;
+    let listener = sandbox.listen(4017).await?;
+    let target = SocketAddr::from((Ipv4Addr::LOCALHOST, 4017));
+    ensure!(
+        TcpStream::connect_timeout(&target, Duration::from_secs(1)).is_err(),
+        "the host reaches it on its own loopback"
+    );
+    ok(&*other, &knock(target, "stranger")).await?;
+    ensure!(accepted(&listener).await?.is_none(), "another sandbox reached it");
+    let tried = ok(&*sandbox, &knock(target, &ctx.tag)).await?;
+    let Some(mut stream) = accepted(&listener).await? else {
+        return Err(Failure(format!("it was not reached from inside: {tried}")));
+    };
+    let mut said = String::new();
+    stream.read_to_string(&mut said)?;
+    ensure_eq!(said.trim_end(), ctx.tag, "what was said");
+    // Both ways.
+    let asked = tokio::spawn({
+        let sandbox = sandbox.clone();
+        let text =
+            "bash -c 'exec 3<>/dev/tcp/127.0.0.1/4017; cat <&3' 2>/dev/null || nc 127.0.0.1 4017 < /dev/null";
+        async move { sh(&*sandbox, text).await }
+    });
+    let until = Instant::now() + Duration::from_secs(8);
+    let mut stream = loop {
+        match accepted(&listener).await? {
+            Some(stream) => break stream,
+            None if Instant::now() > until => return Err(Failure("it was not reached a second time".into())),
+            None => {}
+        }
+    };
+    stream.write_all(b"answer")?;
+    drop(stream);
+    let answer = asked.await.map_err(|error| Failure(error.to_string()))??;
+    ensure_eq!(answer.stdout.text(), "answer", "the answer inside");
+    Ok(())
+}
+
+async fn gateway_closed(ctx: &Ctx) -> Result<(), Failure> {
+    let sandbox = with_gateway(ctx).await?;
+    let _listener = sandbox.listen(4018).await?;
+    closed(ctx, &*sandbox).await
+}
+
+async fn listen_refused(ctx: &Ctx) -> Result<(), Failure> {
+    let sandbox = ctx.sandbox().await?;
+    refused("a listener", sandbox.listen(4019).await, |error| {
+        matches!(error, SandboxError::Unsupported { .. })
+    })
+}
+
+async fn apart(ctx: &Ctx) -> Result<(), Failure> {
+    let (first, second) = (with_gateway(ctx).await?, with_gateway(ctx).await?);
+    // The same port in both: two networks, two listeners.
+    let (of_first, of_second) = (first.listen(4020).await?, second.listen(4020).await?);
+    let target = SocketAddr::from((Ipv4Addr::LOCALHOST, 4020));
+    ok(&*first, &knock(target, "one")).await?;
+    ensure!(accepted(&of_second).await?.is_none(), "the first sandbox reached the second one's listener");
+    ensure!(accepted(&of_first).await?.is_some(), "the first sandbox did not reach its own listener");
+    Ok(())
+}
+
+async fn open(ctx: &Ctx) -> Result<(), Failure> {
+    let spec = SandboxSpec { network: NetworkMode::Open, ..ctx.spec() };
+    if !ctx.backend.caps().open_network {
+        let result = ctx.backend.create(spec).await;
+        return refused("an open network", result, |error| matches!(error, SandboxError::Unsupported { .. }));
+    }
+    let sandbox = ctx.start(spec).await?;
+    // Open means the world, not the host's own loopback.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let tried = ok(&*sandbox, &knock(listener.local_addr()?, &ctx.tag)).await?;
+    ensure!(accepted(&listener).await?.is_none(), "the host's loopback was reached: {tried}");
+    Ok(())
+}
