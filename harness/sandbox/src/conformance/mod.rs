@@ -85,8 +85,10 @@ macro_rules! case {
 /// Ends the case with a message unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {
-        if !$condition {
-            return Err(crate::conformance::Failure(format!($($message)+)));
+        // By `match`, because a negated comparison of numbers that need not be comparable reads badly.
+        match $condition {
+            true => {}
+            false => return Err(crate::conformance::Failure(format!($($message)+))),
         }
     };
 }

@@ -56,7 +56,7 @@ pub enum Sabotage {
     /// Follows links inside to the host.
     PutThroughLinks,
     /// Tampers with what is read.
-    Read(fn(u64, Result<Option<Vec<u8>>, SandboxError>) -> Result<Option<Vec<u8>>, SandboxError>),
+    Read(fn(u64, FileRead) -> FileRead),
     /// Copies out by other rules.
     Get(fn(&mut GetOptions)),
     /// Tampers with the target before.
@@ -106,6 +106,9 @@ pub enum Sabotage {
     /// Gives another sandbox as a view.
     ViewIsFresh,
 }
+
+/// What reading a file gives.
+pub type FileRead = Result<Option<Vec<u8>>, SandboxError>;
 
 /// A backend that breaks one promise.
 pub(super) struct Saboteur {

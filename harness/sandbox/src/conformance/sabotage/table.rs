@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::FileRead;
 use super::Sabotage::{self, *};
 use super::{host, tricks};
 use crate::{Captured, ChangeKind, ExecResult, ExecSpec, Exit, ProcessSpec, SandboxError, Source, Stdin};
@@ -250,7 +251,7 @@ fn says_canary(_spec: &ExecSpec, answer: Answered) -> Answered {
     })
 }
 
-fn cut(limit: u64, read: Result<Option<Vec<u8>>, SandboxError>) -> Result<Option<Vec<u8>>, SandboxError> {
+fn cut(limit: u64, read: FileRead) -> FileRead {
     match read {
         Err(SandboxError::TooLarge { .. }) => Ok(Some(vec![7; usize::try_from(limit).unwrap_or(0)])),
         other => other,
