@@ -312,7 +312,7 @@ impl Native {
 /// What can be had here. What an ordinary user cannot have is declared case by case.
 fn caps(spawner: &Spawner, cgroups: &Cgroups, disks: &Result<DiskPool, String>) -> Caps {
     let support = cgroups.support();
-    let mut caps = Caps { open_network: true, single_user: !spawner.privileged, ..Caps::default() };
+    let mut caps = Caps { open_network: true, ..Caps::default() };
     let mut declare = |cases: &[&'static str], reason: &str| {
         for case in cases {
             caps.declared.push(Unsupported { case, reason: reason.to_owned() });
@@ -324,6 +324,7 @@ fn caps(spawner: &Spawner, cgroups: &Cgroups, disks: &Result<DiskPool, String>) 
     ];
     if !spawner.privileged {
         let reason = "an ordinary user has no ids to give to a sandbox but one";
+        caps.single_user = Some(reason.to_owned());
         declare(&["exec-user", "put-file"], reason);
         declare(
             &["view-restore", "view-hide"],
