@@ -25,7 +25,11 @@ pub async fn open(context: &Context) -> Result<Arc<dyn Backend>, Failure> {
     for kind in BACKENDS.iter().filter(|kind| kind.name() != "memory") {
         match open_kind(context, *kind).await {
             Ok(backend) => {
-                printer::say(&format!("sandbox: {} ({}); what it does not isolate here:", backend.name(), kind.about()));
+                printer::say(&format!(
+                    "sandbox: {} ({}); what it does not isolate here:",
+                    backend.name(),
+                    kind.about()
+                ));
                 for weakness in &backend.caps().weaknesses {
                     printer::say(&format!("  - {}", printer::plain(weakness)));
                 }

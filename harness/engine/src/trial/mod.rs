@@ -8,7 +8,9 @@ mod packages;
 mod programs;
 mod verify;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,9 @@ pub(crate) struct TrialContext {
     pub(crate) cancel: Cancel,
     /// Its folder on the host.
     pub(crate) dir: PathBuf,
+    /// The folder of the whole run.
+    pub(crate) run_dir: PathBuf,
+    pub(crate) trouble: Trouble,
     /// The run's name, for labels.
     pub(crate) run: String,
     /// Tries of earlier processes.
@@ -98,10 +103,16 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
         }
         let failed = number - first;
         tries.push(result.record(number));
+        let fault = result.outcome.retryable();
+        let full = if fault { refuses(&context.run_dir) } else { None };
+        // On a full disk the trial is left to `resume`: no number of tries would have helped.
         let again =
-            result.outcome.retryable() && !result.details.lasting && failed < context.settings.retries;
+            fault && (full.is_some() || (!result.details.lasting && failed < context.settings.retries));
         if !again {
             return Ended::Finished(Box::new(finish(&context, result, tries, started_ms)));
+        }
+        if let Some(refusal) = full {
+            context.trouble.set(refusal, &context.cancel);
         }
         let record = tries.last().expect("a try was just added").clone();
         context.journal.write(Event::TryFailed { id: context.id.clone(), record });
@@ -113,6 +124,36 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
         }
         // Told to stop before it could be tried again: the fault stays ours, and `resume` does not see this trial as finished.
         return Ended::Interrupted;
+    }
+}
+
+/// Whether the disk below the run takes nothing more, found out by writing: an error alone does not say which disk was full,
+/// and one inside a sandbox may be of the agent's making.
+fn refuses(run: &Path) -> Option<String> {
+    let file = run.join(".probe");
+    let written = File::create(&file).and_then(|mut probe| {
+        probe.write_all(&[0; 64 << 10])?;
+        probe.sync_data()
+    });
+    let _removed = std::fs::remove_file(&file);
+    let error = written.err()?;
+    let lasting = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::ReadOnlyFilesystem];
+    lasting.contains(&error.kind()).then(|| format!("cannot write below {}: {error}", run.display()))
+}
+
+/// What ends the whole run although its journal can still be written. Shared by its trials; the first word counts.
+#[derive(Clone, Default)]
+pub(crate) struct Trouble(Arc<OnceLock<String>>);
+
+impl Trouble {
+    fn set(&self, message: String, cancel: &Cancel) {
+        let _first = self.0.set(message);
+        cancel.raise(Stage::Drain);
+    }
+
+    /// What it is, if there is any.
+    pub(crate) fn get(&self) -> Option<&String> {
+        self.0.get()
     }
 }
 
@@ -146,7 +187,7 @@ impl Drop for AbortOnDrop {
 }
 
 /// The logs of an earlier try move aside, so that each try's evidence is kept.
-fn set_aside(dir: &std::path::Path, number: u32) {
+fn set_aside(dir: &Path, number: u32) {
     let aside = dir.join(format!("try-{number}"));
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
