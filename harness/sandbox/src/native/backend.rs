@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Processes and threads of a sandbox whose task sets no limit.
-const DEFAULT_PIDS: u64 = 4096;
+const DEFAULT_PIDS: u64 = 2048;
 /// `/dev/shm` of each sandbox. What is written there counts as its memory.
 const SHM_BYTES: u64 = 64 << 20;
 
