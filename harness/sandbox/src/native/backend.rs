@@ -334,8 +334,8 @@ fn caps(spawner: &Spawner, cgroups: &Cgroups, disks: &Result<DiskPool, String>) 
     ];
     if !spawner.privileged {
         let reason = "an ordinary user has no ids to give to a sandbox but one";
-        declare(&["exec-user", "put-file"], reason);
         caps.single_user = Some(reason.to_owned());
+        declare(&["exec-user", "put-file"], reason);
         declare(
             &["view-restore", "view-hide"],
             "an ordinary user cannot let a sandbox change the machine's own programs",
