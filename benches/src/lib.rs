@@ -1,1 +1,4 @@
-//! Criterion benches live in `benches/benches`; this library is empty on purpose.
+//! What the benchmarks run and how they measure: seeded plans for the engine, and this process's own counters.
+
+pub mod counters;
+pub mod runner;

@@ -38,13 +38,19 @@ pub struct JournalWriter {
 }
 
 /// The writer's thread.
-pub struct JournalThread(JoinHandle<()>);
+pub struct JournalThread {
+    thread: JoinHandle<()>,
+    failed: Arc<Mutex<Option<JournalWriteError>>>,
+}
 
 impl JournalThread {
     /// Waits until everything is written. Every [`JournalWriter`] must be gone before.
-    pub fn join(self) {
-        // A panic in a watcher was reported by the panic hook; the journal itself is written by then.
-        let _ended = self.0.join();
+    ///
+    /// # Errors
+    /// What ended the journal early.
+    pub fn join(self) -> Result<(), JournalWriteError> {
+        self.thread.join().expect("the writer catches what panics in a watcher");
+        self.failed.lock().expect("no holder of this lock panics").take().map_or(Ok(()), Err)
     }
 }
 
@@ -70,10 +76,14 @@ impl JournalWriter {
             open.write_all(&line(&Header { harness_journal: JOURNAL_FORMAT, run: run.clone() }))
                 .and_then(|()| open.sync_all())
                 .map_err(error)?;
+            // A new file is only safe once its folder is.
+            if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                File::open(folder).and_then(|folder| folder.sync_all()).map_err(error)?;
+            }
         }
         let (queue, events) = sync_channel(BATCH);
         let failed = Arc::new(Mutex::new(None));
-        let writer = Writer { open, file, next: read.entries.len() as u64 + 1, watcher };
+        let writer = Writer { open, file, next: read.entries.len() as u64 + 1, watcher: Some(watcher) };
         let report = failed.clone();
         let thread = std::thread::Builder::new()
             .name("journal".into())
@@ -86,7 +96,8 @@ impl JournalWriter {
                 }
             })
             .expect("a thread can be started");
-        Ok((JournalWriter { queue, failed }, JournalThread(thread)))
+        let thread = JournalThread { thread, failed: failed.clone() };
+        Ok((JournalWriter { queue, failed }, thread))
     }
 
     /// Hands an event to the writer; returns before it is written. Blocks only when the disk is a whole batch behind.
@@ -105,7 +116,7 @@ struct Writer {
     open: File,
     file: PathBuf,
     next: u64,
-    watcher: Watcher,
+    watcher: Option<Watcher>,
 }
 
 impl Writer {
@@ -127,7 +138,11 @@ impl Writer {
                 })?;
             }
             for event in batch.drain(..) {
-                (self.watcher)(&event);
+                // A watcher that panics has been reported by the panic hook; it is asked no more, and the record goes on.
+                let watched = self.watcher.take().filter(|watcher| {
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| watcher(&event))).is_ok()
+                });
+                self.watcher = watched;
             }
         }
         Ok(())
@@ -161,13 +176,13 @@ mod tests {
         writer.write(warn("one"));
         writer.write(warn("two"));
         drop(writer);
-        thread.join();
+        thread.join().unwrap();
         let whole = std::fs::read(&file).unwrap();
         std::fs::write(&file, &whole[..whole.len() - 3]).unwrap();
         let (writer, thread) = start(&read(&file));
         writer.write(warn("three"));
         drop(writer);
-        thread.join();
+        thread.join().unwrap();
         let texts: Vec<_> = read(&file).entries.into_iter().map(|entry| entry.event).collect();
         assert_eq!(texts, [warn("one"), warn("three")]);
     }
@@ -196,7 +211,7 @@ mod tests {
             hears.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
             assert!(writer.failure().is_some());
             drop(writer);
-            thread.join();
+            assert!(thread.join().is_err());
         }
     }
 }

@@ -1,7 +1,6 @@
 //! A whole run: opens the journal, schedules every planned trial that is not finished, and says how it ended.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::journal_writer::{JournalWriteError, JournalWriter, Watcher};
 use crate::machine::Machine;
 use crate::run_dir::{RunDir, RunDirError};
 use crate::scheduler::{self, Ready};
-use crate::trial::TrialContext;
+use crate::trial::{TrialContext, Trouble};
 
 /// Settings that all trials of a run share.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,6 +150,12 @@ pub enum EngineError {
     /// The record cannot be written: nothing that happens from here on would be known.
     #[error("the run stopped because its journal cannot be written")]
     Journal(#[from] JournalWriteError),
+    /// The disk takes nothing more: every further trial would fail by our fault.
+    #[error("the run stopped because its disk takes nothing more: {message}; make room, then resume it")]
+    Disk {
+        /// Which folder, and what the system said.
+        message: String,
+    },
     /// The plan names something that was not given.
     #[error("the plan names {what}, which this run does not have")]
     Plan {
@@ -186,13 +191,9 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
     }
 
     let cancel = spec.cancel.clone();
-    let broken = Arc::new(AtomicBool::new(false));
     let on_failure = {
-        let (cancel, broken) = (cancel.clone(), broken.clone());
-        move || {
-            broken.store(true, Ordering::Release);
-            cancel.raise(Stage::Kill);
-        }
+        let cancel = cancel.clone();
+        move || cancel.raise(Stage::Kill)
     };
     let (writer, thread) =
         JournalWriter::start(spec.dir.journal_path(), &spec.run, &journal, spec.watcher, on_failure)?;
@@ -221,9 +222,12 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
     }
     let dir = spec.dir;
     let (backend, run) = (spec.backend, spec.run.to_string());
+    let trouble = Trouble::default();
     let make = |ready: Ready| {
         Arc::new(TrialContext {
             dir: dir.trial(&ready.id),
+            run_dir: dir.path().to_owned(),
+            trouble: trouble.clone(),
             tools_seen: tools.entry(ready.id.task.clone()).or_default().clone(),
             earlier: earlier.remove(&ready.id).unwrap_or_default(),
             id: ready.id,
@@ -251,15 +255,12 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
         Some("interrupted".to_owned())
     };
     writer.write(Event::RunEnded { complete: end.complete(), reason });
-    let failure = writer.failure();
     drop(writer);
     // The thread ends when the last handle is gone; trials that were dropped have dropped theirs.
-    tokio::task::spawn_blocking(move || thread.join()).await.expect("joining a thread does not panic");
-    match failure {
-        Some(error) => Err(error.into()),
-        None if broken.load(Ordering::Acquire) => {
-            Err(JournalWriteError { file: dir.journal_path(), message: "the disk refused".into() }.into())
-        }
+    let written = tokio::task::spawn_blocking(move || thread.join());
+    written.await.expect("joining a thread does not panic")?;
+    match trouble.get() {
+        Some(message) => Err(EngineError::Disk { message: message.clone() }),
         None => Ok(end),
     }
 }

@@ -98,17 +98,25 @@ impl RunDir {
     pub fn create(runs: &Path, manifest: &Manifest, plan: &[Planned]) -> Result<RunDir, RunDirError> {
         fs::create_dir_all(runs).map_err(io_error("cannot make the folder", runs))?;
         let path = runs.join(manifest.run.as_str());
-        match fs::create_dir(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(RunDirError::Exists(manifest.run.clone()));
-            }
-            Err(error) => return Err(io_error("cannot make the folder", &path)(error)),
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(RunDirError::Exists(manifest.run.clone()));
         }
-        let dir = RunDir::take(path)?;
+        // Made under another name, which a run cannot have, so that no moment leaves a run without its plan. What a crash
+        // left there is taken over.
+        let making = runs.join(format!(".making-{}", manifest.run));
+        fs::create_dir_all(&making).map_err(io_error("cannot make the folder", &making))?;
+        let mut dir = RunDir::take(making)?;
         dir.write_manifest(manifest)?;
         let lines: Vec<u8> = plan.iter().flat_map(harness_core::journal::line).collect();
         write_whole(&dir.path.join("plan.jsonl"), &lines)?;
+        fs::rename(&dir.path, &path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => {
+                RunDirError::Exists(manifest.run.clone())
+            }
+            _ => io_error("cannot make the folder", &path)(error),
+        })?;
+        sync_folder(runs)?;
+        dir.path = path;
         Ok(dir)
     }
 
@@ -135,7 +143,7 @@ impl RunDir {
             .write(true)
             .open(&file)
             .map_err(io_error("cannot open", &file))?;
-        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !locked(&lock) {
             let mut holder = String::new();
             // The number is for people only; an unreadable one changes nothing.
             let _read = lock.take(20).read_to_string(&mut holder);
@@ -216,6 +224,18 @@ impl RunDir {
     }
 }
 
+/// Whether the lock is ours. A process that its last holder had begun to start holds it too, from fork until exec: that
+/// is over in milliseconds.
+fn locked(lock: &File) -> bool {
+    for wait_ms in [1, 5, 20, 80, 0] {
+        if rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(wait_ms));
+    }
+    false
+}
+
 fn read_limited(file: &Path) -> Result<Vec<u8>, RunDirError> {
     let open = File::open(file).map_err(io_error("cannot read", file))?;
     let mut bytes = Vec::new();
@@ -232,6 +252,9 @@ fn write_whole(file: &Path, bytes: &[u8]) -> Result<(), RunDirError> {
     let mut open = File::create(&temporary).map_err(io_error("cannot write", &temporary))?;
     open.write_all(bytes).and_then(|()| open.sync_all()).map_err(io_error("cannot write", &temporary))?;
     fs::rename(&temporary, file).map_err(io_error("cannot write", file))?;
-    let folder = file.parent().expect("files of a run lie in its folder");
-    File::open(folder).and_then(|f| f.sync_all()).map_err(io_error("cannot write", folder))
+    sync_folder(file.parent().expect("files of a run lie in its folder"))
+}
+
+fn sync_folder(folder: &Path) -> Result<(), RunDirError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("cannot write", folder))
 }

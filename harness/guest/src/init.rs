@@ -15,6 +15,7 @@ use crate::exec::{self, Surroundings};
 use crate::files;
 use crate::kill::{self, Reaped, Tree};
 use crate::setup::exit;
+use crate::view;
 
 /// Between two looks at a tree that is being ended.
 const SWEEP_MS: u64 = 5;
@@ -40,6 +41,7 @@ struct Init<'a> {
     outbox: VecDeque<(Vec<u8>, usize, Vec<OwnedFd>)>,
     commands: HashMap<u32, Command>,
     views: HashMap<u32, OwnedFd>,
+    building: Vec<Building>,
     /// Calls that wait until nothing but us is left.
     emptying: Vec<u32>,
 }
@@ -50,8 +52,18 @@ struct Command {
     report: Option<OwnedFd>,
     master: Option<OwnedFd>,
     state: State,
+    deadline_ms: Option<u64>,
+    /// On the monotonic clock.
     deadline: Option<u64>,
     grace_ms: u64,
+}
+
+/// A view that is being made.
+struct Building {
+    call: u32,
+    view: u32,
+    /// On which the process that makes it answers.
+    socket: OwnedFd,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +116,7 @@ impl<'a> Init<'a> {
             outbox: VecDeque::new(),
             commands: HashMap::new(),
             views: HashMap::new(),
+            building: Vec::new(),
             emptying: Vec::new(),
         })
     }
@@ -126,6 +139,11 @@ impl<'a> Init<'a> {
                 events: libc::POLLIN,
                 revents: 0,
             }));
+            polled.extend(self.building.iter().map(|building| libc::pollfd {
+                fd: building.socket.as_raw_fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            }));
             // SAFETY: the array and its length go together.
             let ready =
                 unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, self.timeout_ms()) };
@@ -142,6 +160,9 @@ impl<'a> Init<'a> {
                     self.take_report(*call)?;
                 }
             }
+            let answered: Vec<bool> =
+                polled[2 + reporting.len()..].iter().map(|slot| slot.revents != 0).collect();
+            self.take_views(&answered)?;
             if polled[1].revents != 0 {
                 self.drain_signals();
                 self.reap()?;
@@ -181,7 +202,8 @@ impl<'a> Init<'a> {
                             report: Some(started.report),
                             master: started.master,
                             state: State::Running,
-                            deadline: exec.deadline_ms.map(|ms| sys::now_ms().saturating_add(ms)),
+                            deadline_ms: exec.deadline_ms,
+                            deadline: deadline(exec.deadline_ms),
                             grace_ms: exec.grace_ms,
                         };
                         self.commands.insert(call, command);
@@ -236,8 +258,33 @@ impl<'a> Init<'a> {
                     }
                 }
             }
-            Request::View { call, .. } => self.fail(call, Failure::Host, "not there yet".to_owned()),
+            Request::View { call, spec } => match view::start(&spec, frame.fds) {
+                Ok(socket) => {
+                    self.building.push(Building { call, view: spec.view, socket });
+                    Ok(())
+                }
+                Err(error) => self.fail(call, Failure::Host, format!("start making a view: {error}")),
+            },
         }
+    }
+
+    fn take_views(&mut self, answered: &[bool]) -> io::Result<()> {
+        let (done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.building)
+            .into_iter()
+            .zip(answered)
+            .partition(|(_, answered)| **answered);
+        self.building = waiting.into_iter().map(|(building, _)| building).collect();
+        for (building, _) in done {
+            let call = building.call;
+            match view::answer(&building.socket) {
+                Ok(namespace) => {
+                    self.views.insert(building.view, namespace);
+                    self.reply(&Reply::Done { call }, Vec::new())?;
+                }
+                Err(why) => self.fail(call, Failure::Host, format!("make a view: {why}"))?,
+            }
+        }
+        Ok(())
     }
 
     /// A command said that it runs, or why it does not.
@@ -248,6 +295,8 @@ impl<'a> Init<'a> {
         File::from(report).take(REPORT_LIMIT).read_to_end(&mut words)?;
         match words.split_first() {
             None => {
+                // Its time begins when it runs.
+                command.deadline = deadline(command.deadline_ms);
                 let master = command.master.as_ref().map(OwnedFd::try_clone).transpose()?;
                 self.reply(&Reply::Started { call }, master.into_iter().collect())
             }
@@ -395,6 +444,11 @@ impl<'a> Init<'a> {
         // SAFETY: pointer and length belong to one array; the descriptor does not block.
         while unsafe { libc::read(self.signals.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) } > 0 {}
     }
+}
+
+/// The clock's milliseconds are rounded down, which must not make a deadline early.
+fn deadline(ms: Option<u64>) -> Option<u64> {
+    ms.map(|ms| sys::now_ms().saturating_add(ms).saturating_add(1))
 }
 
 fn how(status: libc::c_int) -> Ended {

@@ -8,6 +8,7 @@ mod setup;
 mod spawner;
 mod trouble;
 mod users;
+mod view;
 
 use std::process::ExitCode;
 

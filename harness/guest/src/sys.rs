@@ -142,6 +142,16 @@ pub fn open_tree(folder: RawFd, path: &CStr) -> io::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_open_tree, folder, path.as_ptr(), flags) })
 }
 
+/// As [`open_tree`], with all that is mounted below.
+///
+/// # Errors
+/// What the kernel says.
+pub fn open_tree_all(folder: RawFd, path: &CStr) -> io::Result<OwnedFd> {
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as libc::c_uint;
+    // SAFETY: the string lives across the call.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, folder, path.as_ptr(), flags) })
+}
+
 /// Attaches a detached mount at `path`.
 ///
 /// # Errors

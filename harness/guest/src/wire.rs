@@ -5,7 +5,7 @@ use std::fmt;
 /// Largest body of a frame. Argument lists and environments fit; file content never travels in frames.
 pub const MAX_FRAME: usize = 4 << 20;
 /// Most descriptors that come with one frame.
-pub const MAX_FDS: usize = 64;
+pub const MAX_FDS: usize = 250;
 /// First byte of every body. Raised whenever a frame changes its meaning; the two sides are built together, so that a
 /// difference means a mix-up and is refused.
 /// 1: first version.

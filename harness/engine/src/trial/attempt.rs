@@ -12,13 +12,15 @@ use harness_core::{
 };
 use harness_grading::{Evidence, Rewards, StepOutcome, TestReport, combine, judge, meets};
 use harness_sandbox::{
-    EnvironmentRequest, ExecSpec, Image, Labels, OutputSpec, ProcessSpec, PutOptions, Sandbox, SandboxError,
-    SandboxSpec, Source,
+    Change, EnvironmentRequest, ExecSpec, Image, Labels, OutputSpec, ProcessSpec, PutOptions, Sandbox,
+    SandboxError, SandboxSpec, Source,
 };
 
 use super::{TrialContext, TryResult, artifacts, capture, verify};
 use crate::agents::{AgentReport, Session};
 
+/// How long creating, copying and reading may take in one phase, beside what has a limit of its own.
+const HANDLING: Duration = Duration::from_secs(600);
 /// How long after its time an agent is left to end by its own deadline, which keeps its account, before it is dropped.
 const LAST_RESORT: Duration = Duration::from_secs(10);
 
@@ -36,6 +38,8 @@ pub(crate) struct Details {
     pub(crate) sandbox: Option<SandboxNote>,
     /// It failed by our fault in a way that trying again does not mend.
     pub(crate) lasting: bool,
+    /// The sandbox was lost while the agent worked or after.
+    pub(crate) lost: bool,
     /// A program that the task needs is not there: the task is skipped, and nothing is on record for the trial.
     pub(crate) missing_tool: Option<String>,
 }
@@ -46,11 +50,13 @@ pub(super) struct Stop {
     pub(super) reason: String,
     /// Trying again would come to the same.
     pub(super) lasting: bool,
+    /// The sandbox was gone.
+    pub(super) lost: bool,
 }
 
 impl Stop {
     pub(super) fn new(blame: Blame, reason: impl Into<String>) -> Stop {
-        Stop { blame, reason: reason.into(), lasting: false }
+        Stop { blame, reason: reason.into(), lasting: false, lost: false }
     }
 }
 
@@ -68,7 +74,8 @@ impl From<SandboxError> for Stop {
             reason = format!("{reason}\n{}", tail.join("\n"));
         }
         let lasting = matches!(error, SandboxError::Unsupported { .. });
-        Stop { blame: error.blame(), reason, lasting }
+        let lost = matches!(error, SandboxError::Lost { .. });
+        Stop { blame: error.blame(), reason, lasting, lost }
     }
 }
 
@@ -101,6 +108,7 @@ pub(super) async fn run(context: Arc<TrialContext>) -> TryResult {
         Ok(outcome) => outcome,
         Err((phase, stop)) => {
             attempt.details.lasting = stop.lasting;
+            attempt.details.lost = stop.lost && phase >= Phase::Solve;
             Outcome::Stopped { phase, blame: stop.blame, reason: stop.reason }
         }
     };
@@ -135,9 +143,10 @@ impl Attempt {
             let reason = format!("cannot make {}: {error}", self.context.dir.display());
             (Phase::Prepare, Stop::new(Blame::Harness, reason))
         })?;
-        let began = self.begin().await;
+        let limit = self.context.task.environment.build_timeout + HANDLING;
+        let began = within(limit, Phase::Prepare, self.begin()).await;
         let (sandbox, image) = began.map_err(|stop| (Phase::Prepare, stop))?;
-        let result = match self.tools(&*sandbox, &image).await {
+        let result = match within(HANDLING, Phase::Prepare, self.tools(&*sandbox, &image)).await {
             Ok(()) => self.steps(&sandbox, &image).await,
             Err(stop) => Err(stop),
         };
@@ -363,7 +372,8 @@ impl Attempt {
     ) -> Result<Result<Judged, String>, Stop> {
         let context = self.context.clone();
         let place = Setting::of(&context, image, step);
-        self.make_ready(&**sandbox, &place, step).await?;
+        let limits = PhaseLimits::of(&context, step);
+        within(limits.prepare, Phase::Prepare, self.make_ready(&**sandbox, &place, step)).await?;
         let session = Session {
             sandbox: &**sandbox,
             task: &context.task,
@@ -392,18 +402,45 @@ impl Attempt {
         }
         // After a time-out nothing of the agent's may go on working; what ended by itself may have left a service on purpose.
         if matches!(report.exit, AgentExit::TimedOut | AgentExit::Budget | AgentExit::Cancelled) {
-            sandbox.kill_all().await?;
+            within(HANDLING, Phase::Capture, async { Ok(sandbox.kill_all().await?) }).await?;
         }
-        capture::collect(&**sandbox, step, &place).await?;
-        let changes = sandbox.changes(capture::MAX_CHANGES).await;
-        let changes = match changes {
+        let changes = within(limits.capture, Phase::Capture, self.capture(&**sandbox, step, &place)).await?;
+        self.enter(Phase::Verify);
+        let verified = async {
+            match &step.verifier.mode {
+                VerifierMode::Shared => {
+                    verify::in_place(self, sandbox, image, step, &place, changes.as_deref()).await
+                }
+                VerifierMode::Separate(environment) => {
+                    let environment = environment.as_deref().unwrap_or(&context.task.environment);
+                    verify::separately(self, environment, step).await
+                }
+            }
+        };
+        let verified = within(limits.verify, Phase::Verify, verified).await?;
+        // Services that a step left running are there for the next one.
+        sandbox.freeze(false).await?;
+        Ok(verified)
+    }
+
+    /// Takes what the agent left; `None` for changes that are too many to look at.
+    async fn capture(
+        &mut self,
+        sandbox: &dyn Sandbox,
+        step: &Step,
+        place: &Setting,
+    ) -> Result<Option<Vec<Change>>, Stop> {
+        capture::collect(sandbox, step, place).await?;
+        // From here on nothing of the agent's moves but while the tests run, so that what is taken is one state.
+        sandbox.freeze(true).await?;
+        let changes = match sandbox.changes(capture::MAX_CHANGES).await {
             Ok(changes) => Some(changes),
             Err(SandboxError::TooLarge { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        artifacts::take(self, &**sandbox, step).await?;
+        artifacts::take(self, sandbox, step).await?;
         if let Some(changes) = &changes {
-            self.details.diff = capture::patch(self, &**sandbox, changes, &place.workdir).await?;
+            self.details.diff = capture::patch(self, sandbox, changes, &place.workdir).await?;
         } else {
             self.note(
                 "many_changes",
@@ -411,16 +448,7 @@ impl Attempt {
                 format!("more than {} paths changed: no diff was taken", capture::MAX_CHANGES),
             );
         }
-        self.enter(Phase::Verify);
-        match &step.verifier.mode {
-            VerifierMode::Shared => {
-                verify::in_place(self, sandbox, image, step, &place, changes.as_deref()).await
-            }
-            VerifierMode::Separate(environment) => {
-                let environment = environment.as_deref().unwrap_or(&context.task.environment);
-                verify::separately(self, environment, step).await
-            }
-        }
+        Ok(changes)
     }
 
     /// Files and health of a step, before its agent starts.
@@ -498,6 +526,52 @@ impl Attempt {
             Ok(report) => Ok(report?),
             // The agent's own deadline inside did not end it; dropping its future has.
             Err(_) => Ok(AgentReport::ended(AgentExit::TimedOut)),
+        }
+    }
+}
+
+/// How long the phases of one step may take altogether: what its parts are allowed, and time to handle files.
+struct PhaseLimits {
+    prepare: Duration,
+    capture: Duration,
+    verify: Duration,
+}
+
+impl PhaseLimits {
+    fn of(context: &TrialContext, step: &Step) -> PhaseLimits {
+        let environment = &context.task.environment;
+        let waits = |check: &Healthcheck| {
+            check.start_period + (check.interval + check.timeout).saturating_mul(check.retries.max(1) + 1)
+        };
+        let health: Duration =
+            [&environment.healthcheck, &step.healthcheck].into_iter().flatten().map(waits).sum();
+        let prepare = environment.build_timeout + health + HANDLING;
+        let hooks: Duration = step.verifier.collect.iter().map(|hook| hook.timeout).sum();
+        let own = match &step.verifier.mode {
+            VerifierMode::Separate(Some(own)) => {
+                own.build_timeout + own.healthcheck.as_ref().map(waits).unwrap_or_default()
+            }
+            VerifierMode::Separate(None) | VerifierMode::Shared => Duration::ZERO,
+        };
+        // Each repeat, and once more in the untouched environment, which is made ready like the first one.
+        let runs = context.settings.retries.saturating_add(2);
+        let tests = context.settings.verifier_timeout(step.verifier.timeout).saturating_mul(runs);
+        let ready = prepare.saturating_mul(context.task.steps.len() as u32);
+        PhaseLimits { prepare, capture: hooks + HANDLING, verify: tests + own + ready + HANDLING }
+    }
+}
+
+/// A phase that does not end is our fault: every part of it that is the task's or the agent's has a limit of its own.
+async fn within<T>(
+    limit: Duration,
+    phase: Phase,
+    work: impl Future<Output = Result<T, Stop>>,
+) -> Result<T, Stop> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => {
+            let reason = format!("{phase} did not end within {} s", limit.as_secs());
+            Err(Stop::new(Blame::Harness, reason))
         }
     }
 }

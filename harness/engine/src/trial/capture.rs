@@ -2,7 +2,9 @@
 
 use harness_core::task::Collect;
 use harness_core::{DiffStat, Step};
-use harness_sandbox::{Change, ChangeKind, ExecSpec, FileType, ProcessSpec, Sandbox, SandboxError, ViewSpec};
+use harness_sandbox::{
+    Change, ChangeKind, ExecSpec, FileType, GetOptions, Place, ProcessSpec, Sandbox, SandboxError, ViewSpec,
+};
 
 use super::attempt::{Attempt, Setting, Stop};
 use super::diff::Diff;
@@ -67,6 +69,13 @@ pub(super) async fn patch(
         };
         let new =
             if change.kind == ChangeKind::Deleted { Ok(None) } else { sandbox.read(&full, limit).await };
+        if let (Some(view), ChangeKind::Deleted, Ok(None)) = (&before, change.kind, &old) {
+            // A folder that is gone is one change; the files that were in it are what a reviewer sees go.
+            for (below, content) in folder(&**view, &full).await? {
+                diff.file(&format!("{path}/{below}"), Some(&content), None);
+            }
+            continue;
+        }
         match (old, new) {
             (Ok(old), Ok(new)) => diff.file(path, old.as_deref(), new.as_deref()),
             (Err(SandboxError::TooLarge { .. } | SandboxError::Inside { .. }), _)
@@ -78,6 +87,39 @@ pub(super) async fn patch(
     std::fs::write(&file, &diff.text)
         .map_err(|source| SandboxError::host(format!("cannot write {}", file.display()), source))?;
     Ok(Some(diff.stat))
+}
+
+/// The regular files of a folder of the environment's own, by their path in it. What is too much is left out: the diff then
+/// counts less than was removed, never more.
+async fn folder(view: &dyn Place, path: &str) -> Result<Vec<(String, Vec<u8>)>, Stop> {
+    let host = |source| SandboxError::host("read what was removed", source);
+    let temporary = tempfile::tempdir().map_err(host)?;
+    let root = temporary.path().join("was");
+    let options = GetOptions { limit: 64 << 20, max_entries: MAX_FILES as u64, exclude: Vec::new() };
+    match view.get(path, &root, options).await {
+        Ok(()) => {}
+        Err(SandboxError::TooLarge { .. } | SandboxError::Inside { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    }
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).map_err(host)? {
+            let entry = entry.map_err(host)?;
+            let kind = entry.file_type().map_err(host)?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                let file = entry.path();
+                let below = file.strip_prefix(&root).ok().and_then(|below| below.to_str());
+                if let Some(below) = below.filter(|below| !generated(below)) {
+                    found.push((below.to_owned(), std::fs::read(&file).map_err(host)?));
+                }
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// What tools leave behind while they work: no part of a change that anyone would review.

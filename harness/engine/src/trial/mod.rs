@@ -8,7 +8,9 @@ mod packages;
 mod programs;
 mod verify;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,9 @@ pub(crate) struct TrialContext {
     pub(crate) cancel: Cancel,
     /// Its folder on the host.
     pub(crate) dir: PathBuf,
+    /// The folder of the whole run.
+    pub(crate) run_dir: PathBuf,
+    pub(crate) trouble: Trouble,
     /// The run's name, for labels.
     pub(crate) run: String,
     /// Tries of earlier processes.
@@ -82,6 +87,7 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
     let started_ms = now_ms();
     let mut tries = context.earlier.clone();
     let first = tries.len() as u32 + 1;
+    let mut lost = 0;
     loop {
         let number = tries.len() as u32 + 1;
         if number > 1 {
@@ -98,10 +104,18 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
         }
         let failed = number - first;
         tries.push(result.record(number));
+        let fault = result.outcome.retryable();
+        let full = if fault { refuses(&context.run_dir) } else { None };
+        // On a full disk the trial is left to `resume`: no number of tries would have helped.
         let again =
-            result.outcome.retryable() && !result.details.lasting && failed < context.settings.retries;
+            fault && (full.is_some() || (!result.details.lasting && failed < context.settings.retries));
+        lost += u32::from(result.details.lost);
         if !again {
+            let result = TryResult { outcome: blame_for_loss(result.outcome, lost, failed + 1), ..result };
             return Ended::Finished(Box::new(finish(&context, result, tries, started_ms)));
+        }
+        if let Some(refusal) = full {
+            context.trouble.set(refusal, &context.cancel);
         }
         let record = tries.last().expect("a try was just added").clone();
         context.journal.write(Event::TryFailed { id: context.id.clone(), record });
@@ -113,6 +127,49 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
         }
         // Told to stop before it could be tried again: the fault stays ours, and `resume` does not see this trial as finished.
         return Ended::Interrupted;
+    }
+}
+
+/// A sandbox can be lost by our fault once. One that is lost under the agent's hands in every fresh start is the agent's own
+/// doing: counted otherwise, ending the sandbox would be a way out of every task that it cannot solve.
+fn blame_for_loss(outcome: Outcome, lost: u32, tries: u32) -> Outcome {
+    match outcome {
+        Outcome::Stopped { phase, blame: Blame::Harness, reason } if tries > 1 && lost == tries => {
+            let reason =
+                format!("the sandbox was lost under the agent's hands in each of {tries} tries: {reason}");
+            Outcome::Stopped { phase, blame: Blame::Agent, reason }
+        }
+        other => other,
+    }
+}
+
+/// Whether the disk below the run takes nothing more, found out by writing: an error alone does not say which disk was full,
+/// and one inside a sandbox may be of the agent's making.
+fn refuses(run: &Path) -> Option<String> {
+    let file = run.join(".probe");
+    let written = File::create(&file).and_then(|mut probe| {
+        probe.write_all(&[0; 64 << 10])?;
+        probe.sync_data()
+    });
+    let _removed = std::fs::remove_file(&file);
+    let error = written.err()?;
+    let lasting = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::ReadOnlyFilesystem];
+    lasting.contains(&error.kind()).then(|| format!("cannot write below {}: {error}", run.display()))
+}
+
+/// What ends the whole run although its journal can still be written. Shared by its trials; the first word counts.
+#[derive(Clone, Default)]
+pub(crate) struct Trouble(Arc<OnceLock<String>>);
+
+impl Trouble {
+    fn set(&self, message: String, cancel: &Cancel) {
+        let _first = self.0.set(message);
+        cancel.raise(Stage::Drain);
+    }
+
+    /// What it is, if there is any.
+    pub(crate) fn get(&self) -> Option<&String> {
+        self.0.get()
     }
 }
 
@@ -146,7 +203,7 @@ impl Drop for AbortOnDrop {
 }
 
 /// The logs of an earlier try move aside, so that each try's evidence is kept.
-fn set_aside(dir: &std::path::Path, number: u32) {
+fn set_aside(dir: &Path, number: u32) {
     let aside = dir.join(format!("try-{number}"));
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();

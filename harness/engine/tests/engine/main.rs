@@ -2,6 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod agents;
+mod disk;
+mod fault;
+mod faults;
+mod kill;
+mod resume;
 mod scheduling;
 mod support;
 mod verdicts;

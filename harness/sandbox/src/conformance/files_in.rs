@@ -119,11 +119,15 @@ async fn names(ctx: &Ctx) -> Result<(), Failure> {
         fs::write(folder.join(OsStr::from_bytes(&name)), &name)?;
     }
     sandbox.put("/tmp/to", Source::Folder(source), PutOptions::default()).await?;
-    let result = sh(&*sandbox, "cd /tmp/to; for d in * .[!.]* ..?*; do test -d \"$d\" && cat \"./$d/$d\" && printf '\\000'; done; exit 0").await?;
+    // Each name as the shell sees it, then the content of the file of that name in the folder of that name.
+    let text = "cd /tmp/to; for d in * .[!.]* ..?*; do \
+                test -d \"./$d\" && printf '%s=' \"$d\" && cat \"./$d/$d\" && printf '\\000'; done; exit 0";
+    let result = sh(&*sandbox, text).await?;
     let mut found: Vec<&[u8]> =
         result.stdout.head.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
     found.sort_unstable();
-    let mut expected = odd_names();
+    let mut expected: Vec<Vec<u8>> =
+        odd_names().iter().map(|name| [name, &b"="[..], name].concat()).collect();
     expected.sort_unstable();
     ensure_eq!(found, expected, "names");
     put(&*sandbox, "/tmp/-x\ny/new\nline", b"here").await?;

@@ -1,5 +1,6 @@
 //! Plays an owner that dies: the test binary runs itself, starts a sandbox, says so, and is killed.
 
+use std::ffi::OsString;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,15 +44,15 @@ where
 }
 
 impl Setup {
-    /// The setup with orphans made by running this program again with these arguments;
+    /// The setup with orphans made by running this program again with these variables;
     /// it has to call [`be_an_orphan_if_asked`] first.
     #[must_use]
-    pub fn with_orphans(mut self, arguments: Vec<String>) -> Setup {
+    pub fn with_orphans(mut self, variables: Vec<(OsString, OsString)>) -> Setup {
         self.orphans = Some(Arc::new(move |run| {
-            let arguments = arguments.clone();
+            let variables = variables.clone();
             Box::pin(async move {
                 let mut child = tokio::process::Command::new(std::env::current_exe()?)
-                    .args(arguments)
+                    .envs(variables)
                     .env(ASKED, run)
                     .stdin(Stdio::null())
                     .stdout(Stdio::piped())

@@ -63,7 +63,7 @@ async fn unwritable(ctx: &Ctx) -> Result<(), Failure> {
     // Every folder where something is mounted, and every one at the top.
     let text = format!(
         "for d in / /*/ $(cut -d ' ' -f 2 /proc/mounts) $(cut -d ' ' -f 5 /proc/self/mountinfo); do \
-           true > \"$d/{name}\" && echo \"$d\"; done 2> /dev/null; exit 0"
+           touch \"$d/{name}\" && echo \"$d\"; done 2> /dev/null; exit 0"
     );
     let written = ok(&*sandbox, &text).await?;
     ensure!(

@@ -24,6 +24,7 @@ use crate::{Exit, Process, ProcessSpec, PtySize, SandboxError};
 const LATE: Duration = Duration::from_secs(5);
 
 /// Where and with which defaults a command runs.
+#[derive(Clone)]
 pub(crate) struct Surroundings {
     /// The image's variables.
     pub(crate) env: Vec<Vec<u8>>,

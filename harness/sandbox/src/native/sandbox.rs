@@ -5,11 +5,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use harness_core::NetworkMode;
-use harness_guest::message::Request;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use harness_guest::message::{Request, View, ViewOverlay};
+use harness_guest::wire::MAX_FDS;
 use rustix::fs::{Mode, OFlags};
 
 use super::changes::{self, Stack};
 use super::process::{self, Surroundings};
+use super::proxy::{Proxy, variables};
+use super::root::Lower;
 use super::running::Running;
 use super::spawner::{Attached, Spawner};
 use super::store::Store;
@@ -34,6 +40,28 @@ pub(crate) struct NativeSandbox {
     /// Host folders shown read-only.
     pub(crate) mounts: Vec<Arc<Attached>>,
     pub(crate) spawner: Arc<Spawner>,
+    /// The way out of an open network.
+    pub(crate) proxy: Option<Proxy>,
+    /// Number of the next view.
+    pub(crate) next_view: AtomicU32,
+}
+
+impl NativeSandbox {
+    /// Lets its programs reach public addresses, through a proxy of ours on its loopback.
+    pub(crate) async fn open_network(&mut self) -> Result<(), SandboxError> {
+        let refused = |error| SandboxError::host("serve the open network", error);
+        let listener = self.listen(0).await?;
+        let port = listener.local_addr().map_err(refused)?.port();
+        listener.set_nonblocking(true).map_err(refused)?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(refused)?;
+        self.proxy = Some(Proxy::start(listener, Arc::new(|_| {})));
+        for (name, value) in variables(port) {
+            // The image's own setting is for another network.
+            self.around.env.retain(|pair| pair.split(|byte| *byte == b'=').next() != Some(name.as_bytes()));
+            self.around.env.push(format!("{name}={value}").into_bytes());
+        }
+        Ok(())
+    }
 }
 
 impl Drop for NativeSandbox {
@@ -107,8 +135,32 @@ impl Sandbox for NativeSandbox {
         }
     }
 
-    async fn view(&self, _spec: ViewSpec) -> Result<Arc<dyn Place>, SandboxError> {
-        Err(SandboxError::Unsupported { backend: NAME, what: "views, yet".to_owned() })
+    async fn view(&self, spec: ViewSpec) -> Result<Arc<dyn Place>, SandboxError> {
+        if let Some(cause) = self.running.guest.lost() {
+            return Err(SandboxError::Lost { cause });
+        }
+        let view = self.next_view.fetch_add(1, Ordering::Relaxed);
+        let (overlays, slots) = view_overlays(&self.root);
+        if slots.len() > MAX_FDS {
+            return Err(SandboxError::Unsupported {
+                backend: NAME,
+                what: format!("a view of an image with more than {MAX_FDS} layers"),
+            });
+        }
+        let lent = self.spawner.lend(slots).await?;
+        let fds: Vec<i32> = lent.iter().map(AsRawFd::as_raw_fd).collect();
+        let paths = |paths: Vec<String>| paths.into_iter().map(String::into_bytes).collect();
+        let spec = Box::new(View {
+            view,
+            private: paths(spec.private),
+            restore: paths(spec.restore),
+            hide: paths(spec.hide),
+            private_bytes: PRIVATE_BYTES,
+            overlays,
+        });
+        self.running.guest.ask(|call| Request::View { call, spec }, &fds)?.done().await?;
+        let around = Surroundings { view, ..self.around.clone() };
+        Ok(Arc::new(NativeView { running: Arc::clone(&self.running), around }))
     }
 
     async fn listen(&self, port: u16) -> Result<std::net::TcpListener, SandboxError> {
@@ -127,6 +179,60 @@ impl Sandbox for NativeSandbox {
     async fn destroy(&self) -> Result<SandboxUsage, SandboxError> {
         let running = Arc::clone(&self.running);
         blocking(move || running.take_apart()).await
+    }
+}
+
+/// What the private folders of a view may hold, each. It counts as the sandbox's memory.
+const PRIVATE_BYTES: u64 = 1 << 30;
+
+/// The image's overlays as a view is told of them, and the attachments whose mounts it needs.
+fn view_overlays(root: &Root) -> (Vec<ViewOverlay>, Vec<u32>) {
+    let mut slots = Vec::new();
+    let overlays = root
+        .overlays
+        .iter()
+        .map(|overlay| ViewOverlay {
+            at: overlay.at.clone().into_bytes(),
+            lowers: overlay
+                .lowers
+                .iter()
+                .map(|lower| {
+                    // One mount may hold many layers.
+                    let slot = lower.attached.slot;
+                    let index = slots.iter().position(|known| *known == slot).unwrap_or_else(|| {
+                        slots.push(slot);
+                        slots.len() - 1
+                    });
+                    (index as u32, lower.below.clone().into_bytes())
+                })
+                .collect(),
+        })
+        .collect();
+    (overlays, slots)
+}
+
+/// A place with mounts of its own in a sandbox. It keeps what runs there from ending, but not the sandbox from being destroyed.
+struct NativeView {
+    running: Arc<Running>,
+    around: Surroundings,
+}
+
+#[async_trait]
+impl Place for NativeView {
+    async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SandboxError> {
+        process::spawn(&self.running, &self.around, spec).await
+    }
+
+    async fn put(&self, at: &str, source: Source, options: PutOptions) -> Result<(), SandboxError> {
+        transfer::put(&self.running.guest, self.around.view, at, source, options).await
+    }
+
+    async fn get(&self, from: &str, to: &Path, options: GetOptions) -> Result<(), SandboxError> {
+        transfer::get(&self.running.guest, self.around.view, from, to, options).await
+    }
+
+    async fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SandboxError> {
+        transfer::read(&self.running.guest, self.around.view, path, limit).await
     }
 }
 
@@ -170,7 +276,7 @@ fn list_changes(
         let upper = |store: &&Arc<Store>| {
             rustix::fs::openat(store.folder(), format!("{index}u"), flags | OFlags::DIRECTORY, Mode::empty())
         };
-        let lower = |lower: &Arc<Attached>| rustix::fs::open(&lower.path, flags, Mode::empty());
+        let lower = |lower: &Lower| rustix::fs::open(lower.path(), flags, Mode::empty());
         let stack = Stack {
             at: overlay.at.trim_end_matches('/').as_bytes(),
             uppers: stores.iter().map(upper).collect::<Result<_, _>>().map_err(refused)?,
