@@ -146,10 +146,7 @@ pub fn run_settings(settings: &Settings) -> Result<RunSettings, Failure> {
         "none" => Some(harness_core::NetworkMode::None),
         "gateway" => Some(harness_core::NetworkMode::Gateway),
         "open" => Some(harness_core::NetworkMode::Open),
-        other => {
-            return Err(Failure::new(Exit::Invalid, format!("there is no network {other:?}"))
-                .hint("use none, gateway, open or task"));
-        }
+        _ => return Err(settings.bad("network", "must be none, gateway, open or task")),
     };
     Ok(RunSettings {
         jobs: settings.count("jobs")?.clamp(1, 4096) as usize,

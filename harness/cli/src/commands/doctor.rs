@@ -13,7 +13,7 @@ pub fn doctor(context: &Context, options: &Doctor) -> Result<Exit, Failure> {
     let json = context.table_or_json()?;
     let wanted = options.sandbox.as_deref();
     if let Some(name) = wanted.filter(|name| BACKENDS.iter().all(|kind| kind.name() != *name)) {
-        return Err(Failure::new(Exit::Usage, format!("there is no sandbox {name:?}")));
+        return Err(sandbox::unknown(Exit::Usage, name));
     }
     let runtime = runtime()?;
     let mut works = false;

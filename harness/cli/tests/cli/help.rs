@@ -90,11 +90,38 @@ fn a_reader_that_goes_away_ends_the_program_quietly() {
 #[test]
 fn the_version_is_said() {
     let room = Room::new();
-    assert_snapshot!(room.harness("--version").exits(0).shown(), @"");
+    assert_snapshot!(room.harness("--version").exits(0).shown(), @"harness 0.1.0");
 }
 
 #[test]
 fn without_a_command_the_help_says_what_to_try_first() {
     let room = Room::new();
-    assert_snapshot!(room.harness("").exits(2).said(), @"");
+    assert_snapshot!(room.harness("").exits(2).said(), @"
+    Runs coding agents over task suites in sandboxes, judges them by the tasks' own tests, and compares
+    them
+
+    Usage: harness [OPTIONS] <COMMAND>
+
+    Commands:
+      run  Run agents over a suite or over single tasks
+      resume  Go on with a run that was interrupted
+      check  Prove an instrument before it is used
+      report  Show what one or more runs came to
+      compare  Compare variants side by side, task by task
+      list  List what there is
+      show  Show one thing in full
+      new  Begin something new
+      doctor  Say what works on this machine, what does not, and how to mend it
+      clean  Remove what crashes left: sandboxes, mounts, control groups, scratch files
+      completions  Print a completion script for a shell
+
+    Options:
+      -h, --help  Print help (see more with '--help')
+      -V, --version  Print version
+
+    Everywhere:
+          --runs-dir <DIR>  Folder that holds the runs. Default: .harness/runs, or `runs_dir` of the
+                             settings
+          --format <FORMAT>  How results are written to stdout. Default: a table
+    ");
 }

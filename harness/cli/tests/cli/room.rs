@@ -133,7 +133,7 @@ pub fn wait(child: &mut Child, patience: Duration) -> Option<std::process::ExitS
 
 /// Waits until something holds.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(30);
     while !holds() {
         assert!(Instant::now() < end, "never: {what}");
         thread::sleep(Duration::from_millis(10));
@@ -305,6 +305,9 @@ tags = ["small"]
 
 [metadata.harness]
 language = "shell"
+
+[environment]
+network_mode = "no-network"
 
 [agent]
 timeout_sec = 60.0

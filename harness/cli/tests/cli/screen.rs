@@ -95,7 +95,11 @@ impl Terminal {
         let parser = self.parser();
         let screen = parser.screen();
         let lines = lines_of(screen);
-        let wrapped = (0..ROWS).filter(|row| screen.row_wrapped(*row));
+        // Bars are padded to the edge, after which the terminal goes on in the next line too: only text counts.
+        let full = |row: u16| {
+            screen.cell(row, screen.size().1 - 1).is_some_and(|cell| !cell.contents().trim().is_empty())
+        };
+        let wrapped = (0..ROWS).filter(|row| screen.row_wrapped(*row) && full(*row));
         wrapped.filter_map(|row| lines.get(usize::from(row)).cloned()).collect()
     }
 

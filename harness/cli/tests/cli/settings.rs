@@ -19,7 +19,13 @@ fn each_layer_wins_over_the_one_before_and_is_named() {
         )
     };
     let shown: Vec<_> = ["jobs", "seed", "attempts", "retries", "state_dir", "runs_dir"].map(of).into();
-    assert_snapshot!(shown[1..].join("\n"), @"");
+    assert_snapshot!(shown[1..].join("\n"), @r#"
+    seed = 7 (ROOM/home/.config/harness/harness.toml)
+    attempts = 3 (harness.toml)
+    retries = 0 (harness.toml)
+    state_dir = "ROOM/state" (HARNESS_STATE_DIR)
+    runs_dir = "elsewhere" (flag)
+    "#);
     assert!(shown[0].ends_with("(default)"), "{}", shown[0]);
 
     // What the run used is in its manifest, source and all; a flag wins over everything.
@@ -35,7 +41,36 @@ fn each_layer_wins_over_the_one_before_and_is_named() {
 fn settings_are_shown_for_people() {
     let room = Room::new();
     room.write("harness.toml", "jobs = 3\n");
-    assert_snapshot!(room.harness("show settings").exits(0).shown(), @"");
+    assert_snapshot!(room.harness("show settings").exits(0).shown(), @r#"
+    agent_timeout_max_sec = 0  (default)
+        no agent gets longer, seconds; 0 means no such limit
+    agent_timeout_sec = 3600  (default)
+        the agent's time where a task sets none, seconds
+    attempts = 1  (default)
+        independent attempts of each task by each variant
+    fail_fast = false  (default)
+        start nothing new after the first trial that is not resolved
+    jobs = 3  (harness.toml)
+        most trials at once
+    network = "task"  (default)
+        network for every task: none, gateway, open; task means what each task says
+    retries = 2  (default)
+        how often a trial that the harness broke is tried again
+    rootfs = "task"  (default)
+        root file system for every task: host, a folder or a tar; task means what each task says
+    runs_dir = ".harness/runs"  (default)
+        folder that holds the runs
+    sandbox = "auto"  (default)
+        sandbox to use; auto chooses and says which
+    seed = 0  (default)
+        seed of every random choice
+    state_dir = "ROOM/state"  (HARNESS_STATE_DIR)
+        folder for layers, scratch space and unpacked suites
+    timeout_multiplier = 1.0  (default)
+        multiplies every time limit of agents and tests
+    verifier_timeout_max_sec = 0  (default)
+        no verification gets longer, seconds; 0 means no such limit
+    "#);
 }
 
 #[test]
@@ -43,15 +78,28 @@ fn a_wrong_setting_is_refused_with_the_file_and_what_there_is() {
     let room = Room::with(&["one"]);
     let said = |text: &str| {
         room.write("harness.toml", text);
-        room.harness("run suite tasks --sandbox memory").exits(3).said()
+        let sandbox = if text.contains("sandbox") { "" } else { "--sandbox memory" };
+        room.harness(&format!("run suite tasks {sandbox}")).exits(3).said()
     };
-    assert_snapshot!(said("atempts = 2\n"), @"");
-    assert_snapshot!(said("attempts = \"many\"\n"), @"");
-    assert_snapshot!(said("attempts = -1\n"), @"");
-    assert_snapshot!(said("attempts = \n"), @"");
-    assert_snapshot!(said("network = \"loud\"\n"), @"");
-    assert_snapshot!(said("sandbox = \"dokcer\"\n"), @"");
-    assert_snapshot!(said("timeout_multiplier = 0\n"), @"");
+    assert_snapshot!(said("atempts = 2\n"), @r#"
+    error: harness.toml: there is no setting "atempts"
+    hint: the settings are runs_dir, state_dir, jobs, attempts, retries, seed, timeout_multiplier, agent_timeout_sec, agent_timeout_max_sec, verifier_timeout_max_sec, sandbox, rootfs, network, fail_fast
+    "#);
+    assert_snapshot!(said("attempts = \"many\"\n"), @r#"error: harness.toml: attempts must be a number, not "many""#);
+    assert_snapshot!(said("attempts = -1\n"), @"error: attempts must be a whole number that is not negative, not -1 (from harness.toml)");
+    assert_snapshot!(said("attempts = \n"), @"
+    error: harness.toml: TOML parse error at line 1, column 12
+      |
+    1 | attempts =
+      |  ^
+    string values must be quoted, expected literal string
+    ");
+    assert_snapshot!(said("network = \"loud\"\n"), @r#"error: network must be none, gateway, open or task, not "loud" (from harness.toml)"#);
+    assert_snapshot!(said("sandbox = \"dokcer\"\n"), @r#"
+    error: there is no sandbox "dokcer" (from harness.toml)
+    hint: the sandboxes are native, memory
+    "#);
+    assert_snapshot!(said("timeout_multiplier = 0\n"), @"error: timeout_multiplier must be a number above 0, not 0 (from harness.toml)");
     assert!(!room.path(".harness/runs").exists());
 }
 

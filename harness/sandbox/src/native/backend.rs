@@ -34,6 +34,8 @@ use crate::{
     Probe, ProcessSpec, Progress, ReapFilter, Reaped, Sandbox, SandboxError, SandboxSpec, Unsupported,
 };
 
+/// Processes and threads of a sandbox whose task sets no limit.
+const DEFAULT_PIDS: u64 = 2048;
 /// `/dev/shm` of each sandbox. What is written there counts as its memory.
 const SHM_BYTES: u64 = 64 << 20;
 
@@ -233,7 +235,9 @@ impl Native {
         known.push((run.to_owned(), Arc::downgrade(running)));
     }
 
-    pub(super) async fn start(&self, spec: SandboxSpec) -> Result<NativeSandbox, SandboxError> {
+    pub(super) async fn start(&self, mut spec: SandboxSpec) -> Result<NativeSandbox, SandboxError> {
+        // A fork bomb is held even where the task says nothing of processes.
+        spec.limits.pids.get_or_insert(DEFAULT_PIDS);
         let handle = spec.image.handle.downcast_ref::<Arc<Root>>();
         let root = handle.cloned().ok_or_else(|| SandboxError::Unsupported {
             backend: NAME,
@@ -264,15 +268,21 @@ impl Native {
             }
             None => Join::default(),
         };
-        if let (Some(group), Some(_), true) = (&group, spec.limits.pids, join.folder.is_none()) {
-            // The group that counts processes comes last, and is for commands only.
-            if let Some(index) =
-                group.get().folders().iter().position(|folder| folder.join("pids.max").exists())
-            {
-                let tasks = join.tasks.remove(index);
-                join.tasks.push(tasks);
-                recipe.commands_groups = 1;
-            }
+        if let (Some(group), true) = (&group, join.folder.is_none()) {
+            // The groups that count processes and memory come last, and are for commands only: what commands use up never
+            // hits PID 1, which must stay to end them.
+            let limited = |folder: &PathBuf| {
+                (spec.limits.pids.is_some() && folder.join("pids.max").exists())
+                    || (spec.limits.memory_bytes.is_some() && folder.join("memory.limit_in_bytes").exists())
+            };
+            let (commands, all): (Vec<_>, Vec<_>) = group
+                .get()
+                .folders()
+                .iter()
+                .zip(join.tasks.drain(..))
+                .partition(|(folder, _)| limited(folder));
+            recipe.commands_groups = u32::try_from(commands.len()).unwrap_or(u32::MAX);
+            join.tasks = all.into_iter().chain(commands).map(|(_, tasks)| tasks).collect();
         }
         let (ours, theirs) = sys::socket_pair().map_err(refused("make a pair of sockets"))?;
         let mut fds = vec![theirs.as_fd()];
@@ -323,7 +333,7 @@ fn caps(spawner: &Spawner, cgroups: &Cgroups, disks: &Result<DiskPool, String>) 
     if !spawner.privileged {
         let reason = "an ordinary user has no ids to give to a sandbox but one";
         caps.single_user = Some(reason.to_owned());
-        declare(&["exec-user", "put-file"], reason);
+        declare(&["exec-user", "put-owner"], reason);
         declare(
             &["view-restore", "view-hide"],
             "an ordinary user cannot let a sandbox change the machine's own programs",
@@ -348,7 +358,6 @@ fn caps(spawner: &Spawner, cgroups: &Cgroups, disks: &Result<DiskPool, String>) 
         weaknesses.push(format!("a sandbox may take all processors and all memory ({missing})"));
     }
     if let Err(reason) = disks {
-        declare(&["limit-disk"], "a sandbox that writes too much is ended; its disk does not become full");
         weaknesses.push(format!("a sandbox that writes too much is ended instead of refused ({reason})"));
     }
     caps.weaknesses = weaknesses;
