@@ -335,7 +335,7 @@ fn caps(spawner: &Spawner, cgroups: &Cgroups, disks: &Result<DiskPool, String>) 
     if !spawner.privileged {
         let reason = "an ordinary user has no ids to give to a sandbox but one";
         caps.single_user = Some(reason.to_owned());
-        declare(&["exec-user", "put-file"], reason);
+        declare(&["exec-user", "put-owner"], reason);
         declare(
             &["view-restore", "view-hide"],
             "an ordinary user cannot let a sandbox change the machine's own programs",
@@ -360,7 +360,6 @@ fn caps(spawner: &Spawner, cgroups: &Cgroups, disks: &Result<DiskPool, String>) 
         weaknesses.push(format!("a sandbox may take all processors and all memory ({missing})"));
     }
     if let Err(reason) = disks {
-        declare(&["limit-disk"], "a sandbox that writes too much is ended; its disk does not become full");
         weaknesses.push(format!("a sandbox that writes too much is ended instead of refused ({reason})"));
     }
     caps.weaknesses = weaknesses;
