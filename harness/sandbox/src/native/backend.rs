@@ -25,7 +25,7 @@ use super::root::{Lower, Root};
 use super::running::Running;
 use super::sandbox::{NativeSandbox, stacked};
 use super::scratch::{Scratch, ScratchStore};
-use super::seccomp::{self, Ownership};
+use super::seccomp::{self, Ownership, Programs};
 use super::spawner::{Attach, Attached, ID_BASE, ID_COUNT, Spawner};
 use super::store::Store;
 use super::{NAME, capabilities};
@@ -62,7 +62,7 @@ pub(crate) struct Native {
     pub(super) options: BackendOptions,
     caps: Caps,
     scratch: ScratchStore,
-    filters: Vec<Vec<u8>>,
+    filters: Programs,
     pub(super) spawner: Arc<Spawner>,
     cgroups: Cgroups,
     /// File systems of a given size, or why there are none.
@@ -186,7 +186,8 @@ impl Native {
             shm_bytes: SHM_BYTES,
             capabilities: capabilities::COMMANDS,
             view_capabilities: capabilities::VIEWS,
-            filters: self.filters.clone(),
+            first_filters: self.filters.first.clone(),
+            filters: self.filters.commands.clone(),
             // Counted by the kernel for each user namespace, hence for each sandbox: where no group counts.
             commands_groups: 0,
             nproc: spec.limits.pids.filter(|_| !self.cgroups.support().pids),
