@@ -67,7 +67,8 @@ pub fn suite(mut context: Context, options: CheckSuite) -> Result<Exit, Failure>
     plan::run_settings(&context.settings)?;
     let runtime = runtime()?;
     let backend = runtime.block_on(sandbox::open(&context))?;
-    let (tasks, mut skipped) = plan::admit(&*backend, selection.tasks, &[]);
+    let (tasks, mut skipped) =
+        plan::admit(&*backend, plan::run_settings(&context.settings)?.network.as_ref(), selection.tasks, &[]);
     let tasks: BTreeMap<TaskId, Arc<Task>> =
         tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
     let mut cells: BTreeMap<VariantName, (Cell, Role)> = BTreeMap::new();

@@ -40,7 +40,12 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
     let selection = select::select(&mut context, &asked)?;
     let runtime = runtime()?;
     let backend = runtime.block_on(sandbox::open(&context))?;
-    let (tasks, skipped) = plan::admit(&*backend, selection.tasks, &cells);
+    let (tasks, skipped) = plan::admit(
+        &*backend,
+        plan::run_settings(&context.settings)?.network.as_ref(),
+        selection.tasks,
+        &cells,
+    );
     for skip in &skipped {
         printer::say(&format!("skipped {}: {}", printer::plain(&skip.task), printer::plain(&skip.reason)));
     }

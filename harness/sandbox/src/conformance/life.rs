@@ -309,6 +309,7 @@ async fn reap_orphans(ctx: &Ctx) -> Result<(), Failure> {
     };
     let living = ctx.start(living).await?;
     let id = make(run.clone()).await?;
+    gone(&run).await?;
     let asked = ctx.backend.reap(ReapFilter { run: None, dry_run: true }).await?;
     let again = ctx.backend.reap(ReapFilter { run: None, dry_run: true }).await?;
     ensure_eq!(asked.sandboxes.contains(&id), again.sandboxes.contains(&id), "asking twice");

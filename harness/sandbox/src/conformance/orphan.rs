@@ -34,9 +34,10 @@ where
     let setup = open().await?;
     let ctx = Ctx::new(setup.backend, setup.image, None, std::path::Path::new("/nonexistent"));
     let mut spec = ctx.spec();
-    spec.labels.run = run;
+    spec.labels.run.clone_from(&run);
     let sandbox = ctx.backend.create(spec).await?;
-    sandbox.exec(script(&format!("({HEART}) > /dev/null 2>&1 &"))).await?;
+    // The label in its command line is how the case looks for it.
+    sandbox.exec(script(&format!(": {run}; ({HEART}) > /dev/null 2>&1 &"))).await?;
     let line = format!("{}\n", sandbox.id());
     rustix::io::write(std::io::stdout(), line.as_bytes())
         .map_err(|error| SandboxError::host("tell the id", error.into()))?;

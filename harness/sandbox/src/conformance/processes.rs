@@ -147,6 +147,8 @@ async fn freeze(ctx: &Ctx) -> Result<(), Failure> {
     beating(&*sandbox).await?;
     sandbox.freeze(true).await?;
     silent(&*sandbox).await?;
+    ensure_eq!(ok(&*sandbox, "echo on").await?, "on\n", "a command started meanwhile");
+    silent(&*sandbox).await?;
     sandbox.freeze(false).await?;
     beating(&*sandbox).await
 }

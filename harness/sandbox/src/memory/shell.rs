@@ -449,10 +449,7 @@ impl Shell {
 
     /// Waits while the sandbox is frozen.
     pub(super) async fn may_run(&self) {
-        if !*self.tree.running.borrow() {
-            // The sender lives as long as the sandbox; without it the task is about to be ended anyway.
-            let _ = self.tree.running.clone().wait_for(|running| *running).await;
-        }
+        self.tree.thawed().await;
     }
 
     /// One line to stderr.

@@ -25,7 +25,7 @@ use super::root::{Lower, Root};
 use super::running::Running;
 use super::sandbox::{NativeSandbox, stacked};
 use super::scratch::{Scratch, ScratchStore};
-use super::seccomp::{self, Ownership};
+use super::seccomp::{self, Ownership, Programs};
 use super::spawner::{Attach, Attached, ID_BASE, ID_COUNT, Spawner};
 use super::store::Store;
 use super::{NAME, capabilities};
@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Processes and threads of a sandbox whose task sets no limit.
-const DEFAULT_PIDS: u64 = 4096;
+const DEFAULT_PIDS: u64 = 2048;
 /// `/dev/shm` of each sandbox. What is written there counts as its memory.
 const SHM_BYTES: u64 = 64 << 20;
 
@@ -62,7 +62,7 @@ pub(crate) struct Native {
     pub(super) options: BackendOptions,
     caps: Caps,
     scratch: ScratchStore,
-    filters: Vec<Vec<u8>>,
+    filters: Programs,
     pub(super) spawner: Arc<Spawner>,
     cgroups: Cgroups,
     /// File systems of a given size, or why there are none.
@@ -186,7 +186,8 @@ impl Native {
             shm_bytes: SHM_BYTES,
             capabilities: capabilities::COMMANDS,
             view_capabilities: capabilities::VIEWS,
-            filters: self.filters.clone(),
+            first_filters: self.filters.first.clone(),
+            filters: self.filters.commands.clone(),
             // Counted by the kernel for each user namespace, hence for each sandbox: where no group counts.
             commands_groups: 0,
             nproc: spec.limits.pids.filter(|_| !self.cgroups.support().pids),
@@ -334,8 +335,8 @@ fn caps(spawner: &Spawner, cgroups: &Cgroups, disks: &Result<DiskPool, String>) 
     ];
     if !spawner.privileged {
         let reason = "an ordinary user has no ids to give to a sandbox but one";
-        declare(&["exec-user", "put-file"], reason);
         caps.single_user = Some(reason.to_owned());
+        declare(&["exec-user", "put-owner"], reason);
         declare(
             &["view-restore", "view-hide"],
             "an ordinary user cannot let a sandbox change the machine's own programs",
@@ -360,7 +361,6 @@ fn caps(spawner: &Spawner, cgroups: &Cgroups, disks: &Result<DiskPool, String>) 
         weaknesses.push(format!("a sandbox may take all processors and all memory ({missing})"));
     }
     if let Err(reason) = disks {
-        declare(&["limit-disk"], "a sandbox that writes too much is ended; its disk does not become full");
         weaknesses.push(format!("a sandbox that writes too much is ended instead of refused ({reason})"));
     }
     caps.weaknesses = weaknesses;

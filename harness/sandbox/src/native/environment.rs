@@ -20,9 +20,7 @@ use super::layers::unpack::{self, Owners, UnpackLimits};
 use super::root::{Lower, Root, RootOverlay};
 use super::sandbox::NativeSandbox;
 use super::skeleton;
-use crate::{
-    EnvironmentRequest, Image, Labels, Place, Progress, PutOptions, RootFs, SandboxError, SandboxSpec, Source,
-};
+use crate::{EnvironmentRequest, Image, Labels, Place, Progress, RootFs, SandboxError, SandboxSpec};
 
 /// PATH where nothing else says.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -44,12 +42,13 @@ pub(super) struct Base {
 impl Native {
     /// See [`crate::Backend::admit`].
     pub(super) fn admitted(&self, request: &EnvironmentRequest) -> Result<(), SandboxError> {
+        let description = Description::of(request)?;
         if self.options.rootfs == RootFs::FromTask && !request.spec.host_root {
             let what = match &request.spec.source {
                 EnvironmentSource::Image { reference, .. } => reference.clone(),
-                EnvironmentSource::Dockerfile { file, .. } => {
-                    let parsed = read_dockerfile(file)?;
-                    steps::base(&parsed, &BTreeMap::new()).map_err(|error| wrong(file, &error))?
+                EnvironmentSource::Dockerfile { .. } => {
+                    steps::base(&description.dockerfile, &BTreeMap::new())
+                        .map_err(|error| description.wrong(&error))?
                 }
             };
             return Err(SandboxError::Unsupported {
@@ -59,9 +58,6 @@ impl Native {
                      another --sandbox"
                 ),
             });
-        }
-        if let EnvironmentSource::Dockerfile { file, .. } = &request.spec.source {
-            read_dockerfile(file)?;
         }
         if let NetworkMode::Allowlist(_) = request.spec.network {
             return Err(SandboxError::Unsupported {
@@ -85,24 +81,15 @@ impl Native {
             workdir: "/".to_owned(),
             ..Settings::default()
         };
-        let (built, settings) = match &request.spec.source {
-            EnvironmentSource::Dockerfile { file, context } => {
-                self.carry_out(request, &base, settings, (file, context), progress).await?
-            }
-            EnvironmentSource::Image { files, .. } => {
-                let workdir = request.spec.workdir.clone().unwrap_or_else(|| settings.workdir.clone());
-                let built = match files {
-                    Some(files) => self.with_files(request, &base, files, &workdir).await?,
-                    None => Built { layers: Vec::new(), digest: base.digest.clone() },
-                };
-                (built, settings)
-            }
-        };
+        let (built, settings) = self.carry_out(request, &base, settings, progress).await?;
         let root = self.with_layers(&base.root, &built.layers).await?;
         let mut env = settings.env;
         env.extend(request.spec.env.clone());
         let workdir = request.spec.workdir.clone().unwrap_or(settings.workdir);
         let mut weaknesses = base.weaknesses.clone();
+        if settings.entrypoint.is_some() {
+            weaknesses.push("the environment's ENTRYPOINT is not run".to_owned());
+        }
         weaknesses.extend(built.layers.iter().flat_map(|layer| layer.note.weaknesses.clone()));
         Ok(Arc::new(Image {
             digest: built.digest,
@@ -264,16 +251,18 @@ impl Native {
         request: &EnvironmentRequest,
         base: &Base,
         settings: Settings,
-        (file, context): (&PathBuf, &PathBuf),
         progress: Progress,
     ) -> Result<(Built, Settings), SandboxError> {
-        let parsed = read_dockerfile(file)?;
-        let steps = steps::steps(&parsed, settings, &BTreeMap::new()).map_err(|error| wrong(file, &error))?;
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let context = Context::open(context, &name).map_err(|error| SandboxError::Environment {
-            message: format!("{}: {error}", context.display()),
-            log: String::new(),
-        })?;
+        let description = Description::of(request)?;
+        let steps = steps::steps(&description.dockerfile, settings, &BTreeMap::new())
+            .map_err(|error| description.wrong(&error))?;
+        let name = Path::new(&description.name).file_name().unwrap_or_default();
+        let context = description
+            .context
+            .as_ref()
+            .map(|folder| Context::open(folder, &name.to_string_lossy()))
+            .transpose()
+            .map_err(|error| description.wrong(&error))?;
         let runner = Runner { native: self, base, limits: request.spec.limits };
         let mut digest = DigestBuilder::new();
         digest.part("base", base.digest.as_str().as_bytes()).part("steps", STEPS_VERSION);
@@ -283,8 +272,8 @@ impl Native {
             runner: &runner,
             base: digest.finish(),
             steps: &steps,
-            context: Some(&context),
-            file: &name,
+            context: context.as_ref(),
+            file: &description.name,
             log: request.log.clone(),
             deadline: Instant::now() + request.spec.build_timeout,
             progress,
@@ -292,41 +281,49 @@ impl Native {
         let built = build(&what).await?;
         Ok((built, steps.settings.clone()))
     }
+}
 
-    /// An image's name stands for the base; the files beside the task go into its working folder.
-    async fn with_files(
-        &self,
-        request: &EnvironmentRequest,
-        base: &Base,
-        files: &Path,
-        workdir: &str,
-    ) -> Result<Built, SandboxError> {
-        let mut digest = DigestBuilder::new();
-        digest
-            .part("base", base.digest.as_str().as_bytes())
-            .part("files", request.digest.as_str().as_bytes());
-        digest.part("workdir", workdir.as_bytes()).part("steps", STEPS_VERSION);
-        digest.part("owners", if self.spawner.privileged { b"real" } else { b"pretended" });
-        let key = digest.finish();
-        let begun = self.layers.begin(&key).await;
-        let layer = match begun.map_err(|error| SandboxError::host("look for a layer", error))? {
-            Begun::Ready(layer) => layer,
-            Begun::Ours(making) => {
-                let runner = Runner { native: self, base, limits: request.spec.limits };
-                let sandbox = runner.begin(&[]).await?;
-                let source = Source::Folder(files.to_owned());
-                sandbox.place().put(workdir, source, PutOptions::default()).await?;
-                let bytes = sandbox.finish(&making.tree()).await?;
-                let note = Note { about: files.display().to_string(), bytes, weaknesses: Vec::new() };
-                let commit_key = key.clone();
-                blocking("keep a layer", move || making.commit(&commit_key, &note)).await?
+/// What an environment's description comes to.
+struct Description {
+    dockerfile: Dockerfile,
+    context: Option<PathBuf>,
+    /// For messages.
+    name: String,
+}
+
+impl Description {
+    /// The task's Dockerfile, or one that says the same as an image's name with the files beside it. What is not understood
+    /// is refused, by name.
+    fn of(request: &EnvironmentRequest) -> Result<Description, SandboxError> {
+        let (bytes, context, name) = match &request.spec.source {
+            EnvironmentSource::Dockerfile { file, context } => {
+                (read_dockerfile(file)?, Some(context.clone()), file.display().to_string())
+            }
+            EnvironmentSource::Image { reference, files } => {
+                let mut text = "FROM image\n".to_owned();
+                if let Some(workdir) = &request.spec.workdir {
+                    text += &format!("WORKDIR {workdir}\n");
+                }
+                if files.is_some() {
+                    text += "COPY . ./\n";
+                }
+                (text.into_bytes(), files.clone(), reference.clone())
             }
         };
-        Ok(Built { layers: vec![layer], digest: key })
+        match parse::parse(&bytes) {
+            Ok(dockerfile) => Ok(Description { dockerfile, context, name }),
+            Err(error) => {
+                Err(SandboxError::Environment { message: format!("{name}: {error}"), log: String::new() })
+            }
+        }
+    }
+
+    fn wrong(&self, error: &dyn std::fmt::Display) -> SandboxError {
+        SandboxError::Environment { message: format!("{}: {error}", self.name), log: String::new() }
     }
 }
 
-fn read_dockerfile(file: &Path) -> Result<Dockerfile, SandboxError> {
+fn read_dockerfile(file: &Path) -> Result<Vec<u8>, SandboxError> {
     use std::io::Read;
     let missing = |error: std::io::Error| SandboxError::Environment {
         message: format!("{}: {error}", file.display()),
@@ -338,11 +335,7 @@ fn read_dockerfile(file: &Path) -> Result<Dockerfile, SandboxError> {
     if bytes.len() as u64 > DOCKERFILE_BYTES {
         return Err(missing(std::io::Error::other(format!("larger than {DOCKERFILE_BYTES} bytes"))));
     }
-    parse::parse(&bytes).map_err(|error| wrong(file, &error))
-}
-
-fn wrong(file: &Path, error: &super::dockerfile::DockerfileError) -> SandboxError {
-    SandboxError::Environment { message: format!("{}: {error}", file.display()), log: String::new() }
+    Ok(bytes)
 }
 
 async fn blocking<T: Send + 'static>(

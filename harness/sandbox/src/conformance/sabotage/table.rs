@@ -82,6 +82,7 @@ pub const TABLE: &[(&str, Sabotage)] = &[
             }
         }),
     ),
+    ("put-owner", Put(|_, options| options.owner = (0, 0))),
     ("put-replaces", PutKeeps),
     ("put-folder", PutCopy(&["-a"], host::plain_modes)),
     ("put-links", PutCopy(&["-rL"], host::nothing)),
