@@ -160,7 +160,7 @@ impl Grid {
             .map(|at| self.columns[at].title.as_str())
             .collect();
         if !left_out.is_empty() {
-            let note = format!("(too narrow for: {})", left_out.join(", "));
+            let note = format!("(no room for: {})", left_out.join(", "));
             lines.extend(crate::text::wrap(&note, room).iter().map(|line| Paint::Faint.on(line, color)));
         }
         lines
@@ -254,7 +254,7 @@ mod tests {
             Grid::new(vec![Column::name("task"), Column::number("cost", 1), Column::prose("why", 2)]);
         grid.push(vec![Cell::new("a"), Cell::new("$1"), Cell::new("because of many things that went wrong")]);
         assert_eq!(grid.lines(60, false)[0], "task  cost  why");
-        assert_eq!(grid.lines(20, false), ["task  cost", "a       $1", "(too narrow for:", "why)"]);
+        assert_eq!(grid.lines(20, false), ["task  cost", "a       $1", "(no room for: why)"]);
     }
 
     #[test]

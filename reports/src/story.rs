@@ -209,7 +209,9 @@ fn finished(page: &mut Page, trial: &TrialRow) {
         &format!("agent: {exit}; score {}", or_unknown(trial.score, |score| score.to_string())),
     );
     for (name, value) in trial.rewards.iter().flatten() {
-        page.say(Paint::Plain, 2, &format!("reward {name}: {value}"));
+        // Most tasks have one reward, which has no name of its own.
+        let name = if name == "reward" { String::new() } else { format!(" {name}") };
+        page.say(Paint::Plain, 2, &format!("reward{name}: {value}"));
     }
     for step in trial.steps.iter().flatten() {
         let rewards: Vec<String> =
@@ -232,17 +234,15 @@ fn finished(page: &mut Page, trial: &TrialRow) {
     page.head("time");
     phases(page, &trial.duration_ms);
     page.head("cost");
-    let tokens = or_unknown(trial.usage.total(), show::count);
-    let cost = or_unknown(trial.cost, |cost| show::usd(cost.as_usd()));
-    page.say(
-        Paint::Plain,
-        2,
-        &format!("{cost}, {tokens} tokens, {} requests", or_unknown(trial.usage.requests, show::count)),
-    );
+    let known = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
+    let cost = known(trial.cost.map(|cost| show::usd(cost.as_usd())));
+    let tokens = known(trial.usage.total().map(show::count));
+    let requests = known(trial.usage.requests.map(show::count));
+    page.say(Paint::Plain, 2, &format!("money: {cost}; tokens: {tokens}; requests: {requests}"));
     if let Some(diff) = trial.diff {
         let files = show::plural(diff.files as usize, "file");
-        let change =
-            format!("change: {files}, {} hunks, +{} -{} lines", diff.hunks, diff.added, diff.removed);
+        let hunks = show::plural(diff.hunks as usize, "hunk");
+        let change = format!("change: {files}, {hunks}, +{} -{} lines", diff.added, diff.removed);
         page.say(Paint::Plain, 2, &change);
     }
     if trial.cpu_ms.is_some() || trial.peak_memory_bytes.is_some() {
@@ -263,7 +263,8 @@ fn finished(page: &mut Page, trial: &TrialRow) {
         2,
         &format!("{}, root {}, network {}", sandbox.backend, sandbox.rootfs, sandbox.network),
     );
-    for weakness in &sandbox.weaknesses {
+    // What the sandbox and the image both say is said once.
+    for weakness in sandbox.weaknesses.iter().collect::<std::collections::BTreeSet<_>>() {
         page.say(Paint::Odd, 2, &format!("weak: {weakness}"));
     }
     if !trial.integrity.is_empty() {

@@ -267,7 +267,7 @@ pub enum List {
     },
     /// Agents, with their settings
     Agents,
-    /// Sandboxes
+    /// Sandboxes that tasks can run in
     Sandboxes,
     /// Dataset and report formats
     Formats,

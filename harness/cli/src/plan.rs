@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use harness_core::manifest::{Manifest, RUN_FORMAT, Setting, SkippedTask, SuiteRef, TaskNote};
 use harness_core::record::SandboxNote;
-use harness_core::{Digest, RunId, Task, TaskId, Variant, VariantName};
+use harness_core::task::VerifierMode;
+use harness_core::{Digest, NetworkMode, RunId, Task, TaskId, Variant, VariantName};
 use harness_engine::agents::{self, settings};
 use harness_engine::journal_writer::now_ms;
 use harness_engine::machine::Machine;
@@ -146,10 +147,7 @@ pub fn run_settings(settings: &Settings) -> Result<RunSettings, Failure> {
         "none" => Some(harness_core::NetworkMode::None),
         "gateway" => Some(harness_core::NetworkMode::Gateway),
         "open" => Some(harness_core::NetworkMode::Open),
-        other => {
-            return Err(Failure::new(Exit::Invalid, format!("there is no network {other:?}"))
-                .hint("use none, gateway, open or task"));
-        }
+        _ => return Err(settings.bad("network", "must be none, gateway, open or task")),
     };
     Ok(RunSettings {
         jobs: settings.count("jobs")?.clamp(1, 4096) as usize,
@@ -169,26 +167,77 @@ pub fn run_settings(settings: &Settings) -> Result<RunSettings, Failure> {
 }
 
 /// Which tasks can run here, and which are skipped for what reason.
-pub fn admit(backend: &dyn Backend, tasks: Vec<Task>, cells: &[Cell]) -> (Vec<Task>, Vec<SkippedTask>) {
+pub fn admit(
+    backend: &dyn Backend,
+    network: Option<&NetworkMode>,
+    tasks: Vec<Task>,
+    cells: &[Cell],
+) -> (Vec<Task>, Vec<SkippedTask>) {
     let mut skipped = Vec::new();
     let mut admitted = Vec::new();
     for task in tasks {
-        let request =
-            EnvironmentRequest { spec: task.environment.clone(), digest: task.digest.clone(), log: None };
-        let refused = backend.admit(&request).err().map(|error| error.to_string());
-        let unsuited = || {
-            let reasons =
-                cells.iter().filter_map(|cell| cell.agent.suits(&task).err().map(|why| (cell, why)));
-            reasons.map(|(cell, why)| format!("{}: {why}", cell.variant.name)).next()
-        };
-        let one_user = backend.caps().single_user.as_ref().filter(|_| task.hints.users);
-        let alone = || one_user.map(|why| format!("needs several users: {why}"));
-        match refused.or_else(alone).or_else(unsuited) {
+        match refusal(backend, network, &task, cells) {
             Some(reason) => skipped.push(SkippedTask { task: task.id.to_string(), reason }),
             None => admitted.push(task),
         }
     }
     (admitted, skipped)
+}
+
+/// Why a task cannot run here.
+fn refusal(
+    backend: &dyn Backend,
+    network: Option<&NetworkMode>,
+    task: &Task,
+    cells: &[Cell],
+) -> Option<String> {
+    let mode = match network {
+        Some(mode) => mode.clone(),
+        None => match networks(task).as_slice() {
+            [one] => one.clone(),
+            several => {
+                let modes: Vec<_> = several.iter().map(ToString::to_string).collect();
+                return Some(format!(
+                    "its phases want different networks ({}), and a sandbox has one: --network MODE gives all of them the same",
+                    modes.join(", ")
+                ));
+            }
+        },
+    };
+    let spec = harness_core::EnvironmentSpec { network: mode, ..task.environment.clone() };
+    let request = EnvironmentRequest { spec, digest: task.digest.clone(), log: None };
+    if let Err(error) = backend.admit(&request) {
+        return Some(error.to_string());
+    }
+    for step in &task.steps {
+        let VerifierMode::Separate(Some(own)) = &step.verifier.mode else { continue };
+        let mode = network.unwrap_or(&own.network).clone();
+        let spec = harness_core::EnvironmentSpec { network: mode, ..(**own).clone() };
+        let request = EnvironmentRequest { spec, digest: task.digest.clone(), log: None };
+        if let Err(error) = backend.admit(&request) {
+            return Some(format!("its verifier: {error}"));
+        }
+    }
+    if let Some(why) = backend.caps().single_user.as_ref().filter(|_| task.hints.users) {
+        return Some(format!("needs several users: {why}"));
+    }
+    let unsuited =
+        |cell: &Cell| cell.agent.suits(task).err().map(|why| format!("{}: {why}", cell.variant.name));
+    cells.iter().find_map(unsuited)
+}
+
+/// The networks that the phases of a task's own sandbox want, each once.
+fn networks(task: &Task) -> Vec<NetworkMode> {
+    let own = &task.environment.network;
+    let mut all: Vec<NetworkMode> = Vec::new();
+    for step in &task.steps {
+        let verifier = (step.verifier.mode == VerifierMode::Shared).then_some(step.verifier.network.as_ref());
+        let phases = [Some(step.agent.network.as_ref()), verifier];
+        all.extend(phases.into_iter().flatten().map(|mode| mode.unwrap_or(own).clone()));
+    }
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// What goes into a manifest beside what the settings say.

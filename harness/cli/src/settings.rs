@@ -156,7 +156,7 @@ impl Settings {
         }
         let text = std::fs::read_to_string(file).map_err(|error| invalid(error.to_string()))?;
         let table: BTreeMap<String, Value> =
-            toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+            toml::from_str(&text).map_err(|error| invalid(error.to_string().trim_end().to_owned()))?;
         for (name, value) in table {
             let Some(known) = KNOWN.iter().find(|known| known.name == name) else {
                 let all: Vec<_> = KNOWN.iter().map(|known| known.name).collect();
@@ -169,7 +169,12 @@ impl Settings {
                     || (a.is_boolean() && b.is_boolean())
             };
             if !fits(&(known.default)(), &value) {
-                return Err(invalid(format!("{name} must be like {}, not {value}", (known.default)())));
+                let kind = match (known.default)() {
+                    Value::Number(_) => "a number",
+                    Value::Bool(_) => "true or false",
+                    _ => "a text in quotes",
+                };
+                return Err(invalid(format!("{name} must be {kind}, not {value}")));
             }
             self.0.insert(known.name, Layered { value, source: file.display().to_string() });
         }
@@ -206,6 +211,11 @@ impl Settings {
         self.0.get(name).and_then(|layered| layered.value.as_str()).unwrap_or_default()
     }
 
+    /// The layer that set it.
+    pub fn source(&self, name: &str) -> &str {
+        self.0.get(name).map_or("default", |layered| &layered.source)
+    }
+
     /// A path.
     pub fn path(&self, name: &str) -> PathBuf {
         self.text(name).into()
@@ -236,7 +246,8 @@ impl Settings {
         self.0.get(name).and_then(|layered| layered.value.as_bool()).unwrap_or_default()
     }
 
-    fn bad(&self, name: &'static str, what: &str) -> Failure {
+    /// That a setting is wrong, with its value and the layer that set it.
+    pub fn bad(&self, name: &'static str, what: &str) -> Failure {
         let layered = &self.0[name];
         let code = if layered.source == "flag" { Exit::Usage } else { Exit::Invalid };
         Failure::new(code, format!("{name} {what}, not {} (from {})", layered.value, layered.source))

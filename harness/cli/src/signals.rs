@@ -3,10 +3,10 @@
 use harness_engine::{Cancel, Stage};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::printer;
+use crate::live::Voice;
 
 /// Listens until the run is over.
-pub fn listen(cancel: Cancel) -> std::io::Result<tokio::task::JoinHandle<()>> {
+pub fn listen(cancel: Cancel, say: Voice) -> std::io::Result<tokio::task::JoinHandle<()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -14,8 +14,8 @@ pub fn listen(cancel: Cancel) -> std::io::Result<tokio::task::JoinHandle<()>> {
         loop {
             tokio::select! {
                 _ = interrupt.recv() => match cancel.raise_once() {
-                    Stage::Drain => printer::say("interrupted: letting the running trials finish; Ctrl-C again to stop them"),
-                    _ => printer::say("stopping the running trials"),
+                    Stage::Drain => say("interrupted: letting the running trials finish; Ctrl-C again to stop them"),
+                    _ => say("stopping the running trials"),
                 },
                 _ = terminate.recv() => cancel.raise(Stage::Kill),
                 _ = hangup.recv() => cancel.raise(Stage::Kill),

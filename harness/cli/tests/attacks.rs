@@ -78,6 +78,12 @@ fn attacks() -> Vec<(&'static str, String)> {
         ("ignores TERM and works on after its time", "trap '' TERM; (setsid sh -c 'trap \"\" TERM; sleep 4; echo 42 > /app/answer' >/dev/null 2>&1 &); while :; do sleep 1; done".into()),
         ("fills the process table", "(setsid sh -c 'f() { f | f & }; f' >/dev/null 2>&1 &)".into()),
         ("stops itself", "kill -STOP $$".into()),
+        ("prints without end", "yes 'I am nearly done'".into()),
+        ("prints binary without end", "cat /dev/urandom >&2".into()),
+        ("takes all memory", "python3 -c 'x = []\nwhile True: x.append(bytearray(1 << 24))'".into()),
+        ("fills the disk", "dd if=/dev/zero of=/app/full bs=1M count=2000; true".into()),
+        ("makes folders without end", "i=0; cd /app; while [ $i -lt 3000 ]; do mkdir d && cd d || break; i=$((i+1)); done; true".into()),
+        ("ends its own sandbox as far as it can", "kill -9 1; kill -TERM 1; kill -9 -1; reboot -f 2>/dev/null; true".into()),
     ]
 }
 
@@ -124,7 +130,7 @@ fn task(folder: &Path) {
     write(
         "task.toml",
         "schema_version = \"1.4\"\n[metadata.harness]\nhost_root = true\ntools = [\"python3\", \"gcc\"]\nproduct = [\"/usr/local/bin/asked\"]\n\
-         [environment]\nnetwork_mode = \"no-network\"\nmemory_mb = 512\n[agent]\ntimeout_sec = 3.0\n[verifier]\ntimeout_sec = 20.0\n",
+         [environment]\nnetwork_mode = \"no-network\"\nmemory_mb = 512\nstorage_mb = 300\n[agent]\ntimeout_sec = 3.0\n[verifier]\ntimeout_sec = 20.0\n",
     );
     write("instruction.md", "Write 42 into /app/answer.\n");
     write("environment/Dockerfile", "FROM debian:12\nWORKDIR /app\n");

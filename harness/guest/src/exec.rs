@@ -223,7 +223,8 @@ fn set_capabilities(kept: u64, inheritable: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn install(filter: &[u8]) -> io::Result<()> {
+/// Installs a filter for this process and all that it starts.
+pub(crate) fn install(filter: &[u8]) -> io::Result<()> {
     // The kernel reads 8-byte aligned records; a byte vector promises no alignment.
     let words: Vec<u64> = filter
         .chunks_exact(8)

@@ -106,6 +106,9 @@ impl<'a> Init<'a> {
             next = fd + 1;
         }
         sys::close_range(next, i32::MAX);
+        for filter in &recipe.first_filters {
+            exec::install(filter)?;
+        }
         Ok(Init {
             recipe,
             control,

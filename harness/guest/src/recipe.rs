@@ -55,7 +55,9 @@ pub struct Recipe {
     pub capabilities: u64,
     /// Capabilities that commands in views have besides, which is what keeps everything else from reaching into them.
     pub view_capabilities: u64,
-    /// System call filters for commands, first to last, as `sock_filter` bytes.
+    /// System call filters for PID 1, inherited by all: first to last, as `sock_filter` bytes.
+    pub first_filters: Vec<Vec<u8>>,
+    /// Those that commands install besides.
     pub filters: Vec<Vec<u8>>,
     /// Largest number of processes by `RLIMIT_NPROC`, where no cgroup counts them.
     pub nproc: Option<u64>,
@@ -88,6 +90,7 @@ impl Recipe {
         to.u64(self.shm_bytes);
         to.u64(self.capabilities);
         to.u64(self.view_capabilities);
+        to.list(&self.first_filters, |to, filter| to.bytes(filter));
         to.list(&self.filters, |to, filter| to.bytes(filter));
         to.option(self.nproc.as_ref(), |to, count| to.u64(*count));
         to.u32(self.commands_groups);
@@ -117,6 +120,7 @@ impl Recipe {
             shm_bytes: from.u64()?,
             capabilities: from.u64()?,
             view_capabilities: from.u64()?,
+            first_filters: from.list(Decoder::bytes)?,
             filters: from.list(Decoder::bytes)?,
             nproc: from.option(Decoder::u64)?,
             commands_groups: from.u32()?,

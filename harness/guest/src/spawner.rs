@@ -70,8 +70,12 @@ pub(crate) fn run() -> Result<(), Trouble> {
             Err(error) => trouble = error.to_string(),
         }
     }
-    // SAFETY: plain prctl. What runs in a sandbox must not look into us.
-    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
+    if privileged {
+        // An ordinary user could not write the maps of a child that nobody may look into; each PID 1 sees to that itself,
+        // and from within a sandbox we are not to be found at all.
+        // SAFETY: plain prctl.
+        unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
+    }
     reply(spawner.socket.as_fd(), &SpawnerReply::Hello { trouble }, &[])?;
     while let Some(frame) = socket::receive(spawner.socket.as_fd()).tried("receive a request")? {
         spawner.serve(frame)?;

@@ -112,7 +112,7 @@ fn image(spec: &View, lowers: &[OwnedFd]) -> Result<Vec<(Vec<u8>, OwnedFd)>, Tro
     let mut image = Vec::new();
     for (index, overlay) in spec.overlays.iter().enumerate() {
         let mut layers: Vec<String> =
-            overlay.lowers.iter().map(|(number, _)| format!("{WORK}/l{number}")).collect();
+            overlay.lowers.iter().map(|lower| layer(lower)).collect::<Result<_, _>>()?;
         // An overlay without an upper layer must have two lower ones.
         layers.push(format!("{WORK}/empty"));
         let at = path(&format!("img{index}"));
@@ -126,6 +126,15 @@ fn image(spec: &View, lowers: &[OwnedFd]) -> Result<Vec<(Vec<u8>, OwnedFd)>, Tro
     // The innermost mount point that holds a path is the right one.
     image.sort_by_key(|(at, _): &(Vec<u8>, OwnedFd)| std::cmp::Reverse(at.len()));
     Ok(image)
+}
+
+fn layer((number, below): &(u32, Vec<u8>)) -> Result<String, Trouble> {
+    let below = std::str::from_utf8(below)
+        .ok()
+        .filter(|below| !below.contains([':', ',', '\\']))
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
+        .tried("use a layer's name")?;
+    Ok(format!("{WORK}/l{number}/{below}"))
 }
 
 struct Maker<'a> {

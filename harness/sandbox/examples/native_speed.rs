@@ -28,6 +28,7 @@ async fn main() {
     let image = backend.prepare(&request(), Arc::new(|_| {})).await.unwrap();
 
     let (mut plain, mut cycle, mut created, mut inside) = (vec![], vec![], vec![], vec![]);
+    let (mut fresh, mut destroyed) = (vec![], vec![]);
     let sandbox = backend.create(spec(&image)).await.unwrap();
     for _ in 0..count {
         let start = Instant::now();
@@ -43,15 +44,23 @@ async fn main() {
         let start = Instant::now();
         let sandbox = backend.create(spec(&image)).await.unwrap();
         created.push(start.elapsed());
+        let first = Instant::now();
         run(&*sandbox).await;
+        fresh.push(first.elapsed());
+        let last = Instant::now();
         sandbox.destroy().await.unwrap();
+        destroyed.push(last.elapsed());
         cycle.push(start.elapsed());
     }
     let cpu = self::cpu() - cpu;
     let base = median(&mut plain);
-    for (name, times) in
-        [("exec in a running sandbox", &mut inside), ("create", &mut created), ("cycle", &mut cycle)]
-    {
+    for (name, times) in [
+        ("exec in a running sandbox", &mut inside),
+        ("create", &mut created),
+        ("first exec", &mut fresh),
+        ("destroy", &mut destroyed),
+        ("cycle", &mut cycle),
+    ] {
         let time = median(times);
         println!(
             "{name}: {time:?}, {:.2} x a plain spawn of {base:?}",

@@ -175,7 +175,8 @@ pub trait Sandbox: Place {
     /// [`SandboxError::Lost`].
     async fn kill_all(&self) -> Result<(), SandboxError>;
 
-    /// Stops or continues every process but PID 1.
+    /// Stops every process but PID 1, or continues them. What is started afterwards runs, as do copies in and out: the
+    /// harness works on while the agent's processes stand still.
     ///
     /// # Errors
     /// [`SandboxError::Lost`].

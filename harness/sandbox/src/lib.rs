@@ -13,6 +13,8 @@ mod collect;
 pub mod conformance;
 pub mod error;
 pub mod exec;
+#[cfg(feature = "testing")]
+pub mod fault;
 pub mod memory;
 mod native;
 pub mod place;

@@ -1,4 +1,4 @@
-//! The conformance suite on the memory backend.
+//! The conformance suite on the memory backend, and its saboteurs there.
 
 mod support;
 
@@ -10,5 +10,9 @@ use harness_sandbox::memory::MemoryBackend;
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     let setup = runtime.block_on(support::setup(Arc::new(MemoryBackend::new()))).expect("the image is made");
-    support::conclude(support::tests("memory", &setup, runtime.handle()))
+    let mut tests = support::tests("memory", &setup, runtime.handle());
+    tests.extend(support::faults("memory", &setup, runtime.handle()));
+    // There is nothing on the machine that a leaked memory sandbox could leave.
+    tests.extend(support::saboteurs("memory", &setup, runtime.handle(), &["churn"]));
+    support::conclude(tests)
 }

@@ -14,10 +14,10 @@ use harness_core::plan::Planned;
 use harness_core::{
     AgentExit, Digest, Outcome, RunId, Task, TaskId, TrialId, TrialRecord, Variant, VariantName,
 };
-use harness_engine::{Cell, RunDir};
+use harness_engine::Cell;
 use serde_json::{Value, json};
 
-use super::run::{Job, execute_quietly};
+use super::run::{Job, execute_quietly, make_dir};
 use super::select::{self, Asked};
 use super::{Context, runtime, sandbox};
 use crate::args::CheckSuite;
@@ -64,9 +64,11 @@ pub fn suite(mut context: Context, options: CheckSuite) -> Result<Exit, Failure>
             what: format!("{}: {}", invalid.file, invalid.message),
         });
     }
+    plan::run_settings(&context.settings)?;
     let runtime = runtime()?;
     let backend = runtime.block_on(sandbox::open(&context))?;
-    let (tasks, mut skipped) = plan::admit(&*backend, selection.tasks, &[]);
+    let (tasks, mut skipped) =
+        plan::admit(&*backend, plan::run_settings(&context.settings)?.network.as_ref(), selection.tasks, &[]);
     let tasks: BTreeMap<TaskId, Arc<Task>> =
         tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
     let mut cells: BTreeMap<VariantName, (Cell, Role)> = BTreeMap::new();
@@ -91,7 +93,7 @@ pub fn suite(mut context: Context, options: CheckSuite) -> Result<Exit, Failure>
             digest: Digest::of(b""),
         };
         let selected = Selected {
-            run: run.clone(),
+            run,
             suite,
             tasks: &tasks,
             cells: &variants,
@@ -100,8 +102,7 @@ pub fn suite(mut context: Context, options: CheckSuite) -> Result<Exit, Failure>
             env_pass: Vec::new(),
         };
         let manifest = plan::manifest(selected, &context.settings, &*backend)?;
-        let dir = RunDir::create(&context.settings.path("runs_dir"), &manifest, &trials)
-            .map_err(|error| Failure::of(Exit::Unexpected, &error))?;
+        let (run, dir) = make_dir(&context, manifest, &trials, false)?;
         let folder = dir.path().to_owned();
         let job = Job {
             run,
@@ -316,9 +317,10 @@ fn tell(
     });
     let sound = sound.count();
     printer::data(&format!(
-        "{sound} of {} tasks are sound; {} defects, {} skipped, {trials} trials\n",
-        tasks.len(),
-        defects.len(),
-        skipped.len()
+        "{sound} of {} sound; {}, {} skipped, {}\n",
+        if tasks.len() == 1 { "1 task is".to_owned() } else { format!("{} tasks are", tasks.len()) },
+        printer::plural(defects.len(), "defect"),
+        skipped.len(),
+        printer::plural(trials, "trial")
     ));
 }

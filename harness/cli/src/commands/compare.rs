@@ -13,6 +13,13 @@ pub fn compare(context: &Context, options: &Compare) -> Result<Exit, Failure> {
         std::iter::once(&options.base).chain(&options.candidates).map(|name| split(name)).collect();
     let results: Vec<Results> =
         names.iter().map(|(run, _)| report::read(&report::folder(context, run))).collect::<Result<_, _>>()?;
+    if let ([only], []) = (&results[..], &options.candidates[..])
+        && only.variants.len() < 2
+    {
+        let message = format!("the run {} has one variant, and nothing to compare it with", only.run.id);
+        return Err(Failure::new(Exit::Usage, message)
+            .hint(format!("name a second run: harness compare {} RUN", options.base)));
+    }
     let usage = |error: &reports::CompareError| Failure::of(Exit::Usage, error);
     let mut sides: Vec<Side<'_>> = Vec::new();
     for (at, ((_, variant), results)) in names.iter().zip(&results).enumerate() {

@@ -13,15 +13,15 @@ pub fn doctor(context: &Context, options: &Doctor) -> Result<Exit, Failure> {
     let json = context.table_or_json()?;
     let wanted = options.sandbox.as_deref();
     if let Some(name) = wanted.filter(|name| BACKENDS.iter().all(|kind| kind.name() != *name)) {
-        return Err(Failure::new(Exit::Usage, format!("there is no sandbox {name:?}")));
+        return Err(sandbox::unknown(Exit::Usage, name));
     }
     let runtime = runtime()?;
     let mut works = false;
     let mut found = Vec::new();
     for kind in BACKENDS.iter().filter(|kind| wanted.is_none_or(|name| kind.name() == name)) {
-        let probes = runtime.block_on(async {
+        let (probes, weaknesses) = runtime.block_on(async {
             match kind.open(sandbox::options(context)?).await {
-                Ok(backend) => Ok(backend.doctor().await),
+                Ok(backend) => Ok((backend.doctor().await, backend.caps().weaknesses.clone())),
                 Err(error) => {
                     let failure = Failure::of(Exit::Unexpected, &error);
                     let probe = Probe {
@@ -30,13 +30,13 @@ pub fn doctor(context: &Context, options: &Doctor) -> Result<Exit, Failure> {
                         detail: failure.message,
                         remedy: None,
                     };
-                    Ok(vec![probe])
+                    Ok((vec![probe], Vec::new()))
                 }
             }
         })?;
         let broken = probes.iter().any(|probe| probe.status == ProbeStatus::Broken);
         works |= !broken && kind.name() != "memory";
-        found.push((kind.name(), broken, probes));
+        found.push((kind.name(), broken, probes, weaknesses));
     }
     let status = |status: ProbeStatus| match status {
         ProbeStatus::Good => "good",
@@ -46,17 +46,17 @@ pub fn doctor(context: &Context, options: &Doctor) -> Result<Exit, Failure> {
     if json {
         let sandboxes: Vec<_> = found
             .iter()
-            .map(|(name, broken, probes)| {
+            .map(|(name, broken, probes, weaknesses)| {
                 let probes: Vec<_> = probes
                     .iter()
                     .map(|probe| json!({"name": probe.name, "status": status(probe.status), "detail": probe.detail, "remedy": probe.remedy}))
                     .collect();
-                json!({"sandbox": name, "works": !broken, "probes": probes})
+                json!({"sandbox": name, "works": !broken, "probes": probes, "weaknesses": weaknesses})
             })
             .collect();
         printer::raw(&harness_core::journal::line(&json!({ "sandboxes": sandboxes })));
     } else {
-        for (name, broken, probes) in &found {
+        for (name, broken, probes, weaknesses) in &found {
             printer::data(&format!("{name}: {}\n", if *broken { "does not work here" } else { "works" }));
             for probe in probes {
                 printer::data(&format!(
@@ -68,6 +68,13 @@ pub fn doctor(context: &Context, options: &Doctor) -> Result<Exit, Failure> {
                 if let Some(remedy) = &probe.remedy {
                     printer::data(&format!("  {:<7} {:<22} → {}\n", "", "", printer::plain(remedy)));
                 }
+            }
+            for weakness in weaknesses {
+                printer::data(&format!(
+                    "  note    {:<22} {}\n",
+                    "not isolated or limited",
+                    printer::plain(weakness)
+                ));
             }
         }
     }

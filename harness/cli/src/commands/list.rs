@@ -130,9 +130,6 @@ fn table(rows: &[Value]) -> String {
 /// Cut at the terminal's edge; whole where nobody looks.
 fn fitted(line: &str) -> String {
     use std::io::IsTerminal;
-    let width = printer::width();
-    if !std::io::stdout().is_terminal() || line.chars().count() <= width {
-        return line.to_owned();
-    }
-    line.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    let width = if std::io::stdout().is_terminal() { printer::width() } else { usize::MAX };
+    printer::fitted(line, width)
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use reports::results::OutcomeName;
 use reports::{Look, Results, RunFiles};
 
 use super::Context;
@@ -22,21 +23,25 @@ pub fn report(context: &Context, options: &Report) -> Result<Exit, Failure> {
     write(options.output.as_deref(), &bytes)
 }
 
-/// The table after a run, and the derived files beside it.
-pub fn after_run(context: &Context, folder: &Path, json: bool) -> Result<(), Failure> {
+/// The table after a run, and the derived files beside it. Gives the first trial that did not resolve.
+pub fn after_run(context: &Context, folder: &Path, json: bool) -> Result<Option<String>, Failure> {
     let results = read(folder)?;
     if let Err(error) = reports::derive(folder, &results) {
         printer::warn(&format!("{}; `harness report` makes it again", Failure::of(Exit::Unexpected, &error)));
     }
+    let failed = results.trials.iter().find(|trial| trial.verdict.outcome != OutcomeName::Resolved);
+    let failed = failed.map(|trial| {
+        let attempt = if results.run.attempts > 1 { format!("/{}", trial.attempt) } else { String::new() };
+        format!("{}/{}{attempt}", trial.task, trial.variant)
+    });
     // With JSON, events went to stdout; a script reads results.json or asks for the report.
-    if json {
-        return Ok(());
+    if !json {
+        let format = format(context, "terminal")?;
+        let bytes =
+            format.report(&[results], &look(true)).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
+        printer::raw(&bytes);
     }
-    let format = format(context, "terminal")?;
-    let bytes =
-        format.report(&[results], &look(true)).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
-    printer::raw(&bytes);
-    Ok(())
+    Ok(failed)
 }
 
 /// The format that was asked for; `table` is a name for the terminal's.

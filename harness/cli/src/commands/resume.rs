@@ -18,8 +18,15 @@ use crate::plan;
 /// Goes on with a run.
 pub fn resume(mut context: Context, options: Resume) -> Result<Exit, Failure> {
     let json = context.table_or_json()?;
-    let runs = context.settings.path("runs_dir");
-    let dir = RunDir::open(&runs, &options.run).map_err(|error| refused(&error))?;
+    // Like everywhere else, a run may be named by its folder: then that folder's parent is the runs folder.
+    let folder = std::path::Path::new(&options.run);
+    let by_path = options.run.contains('/') && folder.join("manifest.json").is_file();
+    let (runs, name) = match (folder.parent(), folder.file_name()) {
+        (Some(parent), Some(name)) if by_path => (parent.to_owned(), name.to_string_lossy().into_owned()),
+        _ => (context.settings.path("runs_dir"), options.run.clone()),
+    };
+    context.settings.flag("runs_dir", by_path.then(|| runs.display().to_string()));
+    let dir = RunDir::open(&runs, &name).map_err(|error| refused(&error))?;
     let manifest = dir.manifest().map_err(|error| refused(&error))?;
     let trials = dir.plan().map_err(|error| refused(&error))?;
     restore(&mut context, &manifest, &options)?;
@@ -54,7 +61,7 @@ pub fn resume(mut context: Context, options: Resume) -> Result<Exit, Failure> {
     let runtime = runtime()?;
     let backend = runtime.block_on(sandbox::open(&context))?;
     let job = Job { run: manifest.run, dir, trials, tasks, cells, backend, display: Display::choose(json) };
-    Ok(execute(&context, &runtime, job)?.0)
+    Ok(execute(&context, &runtime, job)?.exit)
 }
 
 /// The host variables that tasks may read, when they still hold what they held.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use harness_core::manifest::SuiteRef;
+use harness_core::manifest::{Manifest, SuiteRef};
 use harness_core::plan::Planned;
 use harness_core::{Digest, RunId, Task, TaskId};
-use harness_engine::{Cancel, Cell, RunDir, RunEnd, RunSpec};
+use harness_engine::{Cancel, Cell, RunDir, RunDirError, RunEnd, RunSpec};
 use harness_sandbox::Backend;
 
 use super::select::{self, Asked};
@@ -40,13 +40,20 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
     let selection = select::select(&mut context, &asked)?;
     let runtime = runtime()?;
     let backend = runtime.block_on(sandbox::open(&context))?;
-    let (tasks, skipped) = plan::admit(&*backend, selection.tasks, &cells);
+    let (tasks, skipped) = plan::admit(
+        &*backend,
+        plan::run_settings(&context.settings)?.network.as_ref(),
+        selection.tasks,
+        &cells,
+    );
     for skip in &skipped {
         printer::say(&format!("skipped {}: {}", printer::plain(&skip.task), printer::plain(&skip.reason)));
     }
     if tasks.is_empty() {
         let failure = Failure::new(Exit::NothingSelected, "none of the selected tasks can run here");
-        return Err(failure.hint("`--rootfs host` runs any task on this machine's own root file system"));
+        return Err(
+            failure.hint("each line above says why; `harness doctor` says what works on this machine")
+        );
     }
     let tasks: BTreeMap<TaskId, Arc<Task>> =
         tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
@@ -55,8 +62,11 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         return dry_run(&trials, json);
     }
 
+    // Whatever is wrong with the settings is said before anything is on disk.
+    plan::run_settings(&context.settings)?;
     let name = options.run_id.clone().unwrap_or_else(|| plan::run_name(&selection.name));
-    let run = RunId::new(name).map_err(|error| Failure::of(Exit::Usage, &error))?;
+    let run =
+        RunId::new(&name).map_err(|error| Failure::new(Exit::Usage, format!("--run-id {name}: {error}")))?;
     let suite = SuiteRef {
         name: selection.name,
         sources: sources.iter().map(|source| select::absolute(source)).collect(),
@@ -65,7 +75,7 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         digest: Digest::of(b""),
     };
     let selected = Selected {
-        run: run.clone(),
+        run,
         suite,
         tasks: &tasks,
         cells: &cells,
@@ -74,21 +84,14 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         env_pass: options.env_pass.clone(),
     };
     let manifest = plan::manifest(selected, &context.settings, &*backend)?;
-    let runs = context.settings.path("runs_dir");
-    let dir = RunDir::create(&runs, &manifest, &trials).map_err(|error| {
-        let code = if matches!(error, harness_engine::RunDirError::Exists(_)) {
-            Exit::Usage
-        } else {
-            Exit::Unexpected
-        };
-        Failure::of(code, &error)
-    })?;
+    let (run, dir) = make_dir(&context, manifest, &trials, options.run_id.is_some())?;
     let job = Job { run, dir, trials, tasks, cells, backend, display: Display::choose(json) };
-    let (exit, complete) = execute(&context, &runtime, job)?;
-    if by_default && complete && !json {
-        next_steps();
+    let name = job.run.to_string();
+    let done = execute(&context, &runtime, job)?;
+    if by_default && done.complete && !json {
+        next_steps(&context, &name, done.failed.as_deref());
     }
-    Ok(exit)
+    Ok(done.exit)
 }
 
 fn named(name: &str) -> AgentArg {
@@ -113,6 +116,29 @@ fn flags(context: &mut Context, options: &RunOptions) {
     settings.flag("network", network);
 }
 
+/// Makes the run's directory. A name that nobody chose gives way to one that is taken: two runs may begin in one second.
+pub fn make_dir(
+    context: &Context,
+    mut manifest: Manifest,
+    trials: &[Planned],
+    chosen: bool,
+) -> Result<(RunId, RunDir), Failure> {
+    let runs = context.settings.path("runs_dir");
+    let name = manifest.run.clone();
+    for number in 2.. {
+        match RunDir::create(&runs, &manifest, trials) {
+            Ok(dir) => return Ok((manifest.run, dir)),
+            Err(RunDirError::Exists(_)) if !chosen && number < 1000 => {
+                manifest.run = RunId::new(format!("{name}-{number}"))
+                    .map_err(|error| Failure::of(Exit::Usage, &error))?;
+            }
+            Err(error @ RunDirError::Exists(_)) => return Err(Failure::of(Exit::Usage, &error)),
+            Err(error) => return Err(Failure::of(Exit::Unexpected, &error)),
+        }
+    }
+    unreachable!("the loop ends by returning")
+}
+
 fn dry_run(trials: &[Planned], json: bool) -> Result<Exit, Failure> {
     for planned in trials {
         let line = if json {
@@ -122,7 +148,7 @@ fn dry_run(trials: &[Planned], json: bool) -> Result<Exit, Failure> {
         };
         printer::raw(&line);
     }
-    printer::say(&format!("{} trials would be run", trials.len()));
+    printer::say(&format!("{} would be run", printer::plural(trials.len(), "trial")));
     Ok(Exit::Completed)
 }
 
@@ -137,38 +163,42 @@ pub struct Job {
     pub display: Display,
 }
 
+/// How a job ended.
+pub struct Done {
+    /// The exit code.
+    pub exit: Exit,
+    /// Whether all of the plan was tried.
+    pub complete: bool,
+    /// The first trial that did not resolve, as `show trial` takes it.
+    pub failed: Option<String>,
+}
+
 /// Runs it, shows the result, and says how it ended and what comes next.
-pub fn execute(
-    context: &Context,
-    runtime: &tokio::runtime::Runtime,
-    job: Job,
-) -> Result<(Exit, bool), Failure> {
+pub fn execute(context: &Context, runtime: &tokio::runtime::Runtime, job: Job) -> Result<Done, Failure> {
     let folder = job.dir.path().to_owned();
     let resume = format!("harness resume {}{}", job.run, runs_dir_flag(context));
     let json = job.display == Display::Json;
     let end = execute_quietly(context, runtime, job)?;
-    report::after_run(context, &folder, json)?;
-    if !end.complete() {
+    let failed = report::after_run(context, &folder, json)?;
+    let (exit, complete) = if !end.complete() {
         let why = if end.failed_fast { "stopped by --fail-fast" } else { "interrupted" };
-        printer::say(&format!(
-            "{why}: {} of {} trials finished; go on with `{resume}`",
-            end.finished, end.planned
-        ));
-        return Ok((if end.interrupted { Exit::Interrupted } else { Exit::Completed }, false));
-    }
-    if end.finished == 0 {
+        let planned = printer::plural(end.planned, "trial");
+        printer::say(&format!("{why}: {} of {planned} finished; go on with `{resume}`", end.finished));
+        (if end.interrupted { Exit::Interrupted } else { Exit::Completed }, false)
+    } else if end.finished == 0 {
         printer::say("every selected task was skipped");
-        return Ok((Exit::NothingSelected, false));
-    }
-    if end.harness_faults > 0 {
+        (Exit::NothingSelected, false)
+    } else if end.harness_faults > 0 {
+        let trials = printer::plural(end.harness_faults, "trial");
         printer::warn(&format!(
-            "{} trials have no result by the harness's own fault; they count for nobody",
-            end.harness_faults
+            "{trials} without a result by the harness's own fault; not counted for or against any agent"
         ));
-        return Ok((Exit::HarnessFaults, true));
-    }
-    printer::say("completed (exit 0 means that all was tried, not that it was solved)");
-    Ok((Exit::Completed, true))
+        (Exit::HarnessFaults, true)
+    } else {
+        printer::say("completed (exit 0 means that all was tried, not that it was solved)");
+        (Exit::Completed, true)
+    };
+    Ok(Done { exit, complete, failed })
 }
 
 /// Runs it with signals and the live view, and nothing after.
@@ -184,6 +214,7 @@ pub fn execute_quietly(
     let name = job.run.to_string();
     let cells = job.cells.iter().map(|cell| (cell.variant.name.clone(), cell.clone())).collect();
     printer::say(&format!("run {} in {}", job.run, folder.display()));
+    let (watcher, voice) = job.display.open();
     let spec = RunSpec {
         dir: job.dir,
         run: job.run,
@@ -193,11 +224,11 @@ pub fn execute_quietly(
         backend: job.backend.clone(),
         settings,
         cancel: cancel.clone(),
-        watcher: job.display.watcher(),
+        watcher,
     };
     let (backend, run) = (job.backend.clone(), name);
     let ended = runtime.block_on(async {
-        let listener = signals::listen(cancel).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
+        let listener = signals::listen(cancel, voice).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
         // What an earlier process of this or another run left behind is in nobody's way any more.
         if let Err(error) = backend.reap(harness_sandbox::ReapFilter::default()).await {
             printer::warn(&format!("could not look for what crashes left: {error}"));
@@ -224,16 +255,26 @@ fn runs_dir_flag(context: &Context) -> String {
         .iter()
         .find(|(name, _)| *name == "runs_dir")
         .filter(|(_, layered)| layered.source == "flag");
-    dir.map(|(_, layered)| format!(" --runs-dir {}", layered.value.as_str().unwrap_or_default()))
-        .unwrap_or_default()
+    dir.map(|(_, layered)| {
+        let dir = layered.value.as_str().unwrap_or_default();
+        format!(" --runs-dir {}", printer::quoted(dir))
+    })
+    .unwrap_or_default()
 }
 
-fn next_steps() {
-    printer::say("");
-    printer::say("No model took part: `oracle` ran each task's own solution, `noop` did nothing. Next:");
-    printer::say(
-        "  your own agent        harness run suite --agent command --agent-set run='my-agent \"$HARNESS_INSTRUCTION\"'",
-    );
-    printer::say("  your own task         harness new task my-task");
-    printer::say("  why a trial failed    harness show trial RUN TASK/VARIANT");
+/// What a newcomer does next; `failed` is a trial to look at.
+fn next_steps(context: &Context, run: &str, failed: Option<&str>) {
+    let trial = failed.unwrap_or("TASK/VARIANT");
+    printer::say(&format!(
+        "
+No model took part: `oracle` ran each task's own solution, `noop` did nothing.
+Next, your own agent:
+  harness run suite --agent command \\
+    --agent-set run='my-agent \"$HARNESS_INSTRUCTION\"'
+your own task:
+  harness new task my-task
+why a trial failed:
+  harness show trial {run} {trial}{}",
+        runs_dir_flag(context)
+    ));
 }

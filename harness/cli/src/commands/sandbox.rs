@@ -14,9 +14,13 @@ pub async fn open(context: &Context) -> Result<Arc<dyn Backend>, Failure> {
     let asked = context.settings.text("sandbox");
     if asked != "auto" {
         let Some(kind) = BACKENDS.iter().find(|kind| kind.name() == asked) else {
-            let names: Vec<_> = BACKENDS.iter().map(|kind| kind.name()).collect();
-            return Err(Failure::new(Exit::Usage, format!("there is no sandbox {asked:?}"))
-                .hint(format!("the sandboxes are {}", names.join(", "))));
+            return Err(match context.settings.source("sandbox") {
+                "flag" => unknown(Exit::Usage, asked),
+                source => {
+                    let failure = unknown(Exit::Invalid, asked);
+                    Failure { message: format!("{} (from {source})", failure.message), ..failure }
+                }
+            });
         };
         return open_kind(context, *kind).await;
     }
@@ -40,6 +44,13 @@ pub async fn open(context: &Context) -> Result<Arc<dyn Backend>, Failure> {
     }
     Err(Failure::new(Exit::Unexpected, format!("no sandbox works here: {}", refusals.join("; ")))
         .hint("`harness doctor` says what is missing and how to mend it"))
+}
+
+/// That there is no such sandbox, and what there is.
+pub fn unknown(code: Exit, name: &str) -> Failure {
+    let names: Vec<_> = BACKENDS.iter().map(|kind| kind.name()).collect();
+    Failure::new(code, format!("there is no sandbox {name:?}"))
+        .hint(format!("the sandboxes are {}", names.join(", ")))
 }
 
 async fn open_kind(context: &Context, kind: &dyn BackendKind) -> Result<Arc<dyn Backend>, Failure> {

@@ -147,7 +147,16 @@ fn show_task(context: &Context, source: String, json: bool) -> Result<Exit, Fail
     }
     let mut text = String::new();
     for (key, value) in value.as_object().into_iter().flatten().filter(|(key, _)| *key != "steps") {
-        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let shown = match value {
+            serde_json::Value::Null => "-".to_owned(),
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Array(items) if items.is_empty() => "-".to_owned(),
+            serde_json::Value::Array(items) => {
+                let names: Vec<_> = items.iter().map(|item| item.as_str().unwrap_or_default()).collect();
+                names.join(", ")
+            }
+            other => other.to_string(),
+        };
         text += &format!("{key:<14} {shown}\n");
     }
     for step in &task.steps {
@@ -167,9 +176,10 @@ fn show_settings(context: &Context, json: bool) -> Result<Exit, Failure> {
         printer::raw(&harness_core::journal::line(&rows));
         return Ok(Exit::Completed);
     }
+    // As it is written in `harness.toml`, so that a line can be copied there.
     for (name, layered) in context.settings.iter() {
-        let value = layered.value.as_str().map_or_else(|| layered.value.to_string(), str::to_owned);
-        printer::data(&format!("{name:<24} {value:<28} {:<12} {}\n", layered.source, about(name)));
+        let line = format!("{name} = {}  ({})\n    {}\n", layered.value, layered.source, about(name));
+        printer::data(&printer::plain(&line));
     }
     Ok(Exit::Completed)
 }

@@ -7,7 +7,7 @@ use harness_core::{Event, Outcome, TrialId};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::plain::first_line;
-use super::{Tally, time};
+use super::{Tally, Voice, time};
 use crate::printer;
 
 /// Most trials that have a line of their own.
@@ -29,6 +29,17 @@ impl Bars {
         run.set_style(style("{bar:16} {pos}/{len} {wide_msg}"));
         run.enable_steady_tick(Duration::from_millis(200));
         Bars { all, run, trials: HashMap::new(), tally: Tally::default() }
+    }
+
+    /// Says lines above the bars.
+    pub(super) fn voice(&self) -> Voice {
+        let all = self.all.clone();
+        Box::new(move |line| {
+            // Bars that are done draw nothing, and then nothing above them either.
+            if all.println(line).is_err() || all.is_hidden() {
+                printer::say(line);
+            }
+        })
     }
 
     pub(super) fn show(&mut self, event: &Event) {
@@ -102,9 +113,9 @@ impl Bars {
         }
     }
 
-    /// Prints a line above the bars. A terminal that is gone changes nothing.
+    /// Prints a line above the bars, cut at the edge: all of it is in the report. A terminal that is gone changes nothing.
     fn above(&self, line: &str) {
-        let _gone = self.all.println(line);
+        let _gone = self.all.println(printer::fitted(line, printer::talk_width()));
     }
 }
 

@@ -13,6 +13,9 @@ use harness_engine::journal_writer::Watcher;
 
 use crate::printer;
 
+/// Says a line to people while a run is shown.
+pub type Voice = Box<dyn Fn(&str) + Send>;
+
 /// How a run is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Display {
@@ -36,22 +39,30 @@ impl Display {
         }
     }
 
-    /// The fold.
-    pub fn watcher(self) -> Watcher {
+    /// The fold over events, and a voice for what else is said meanwhile: it does not tear the bars.
+    pub fn open(self) -> (Watcher, Voice) {
         match self {
             Display::Bars => {
-                let bars = Mutex::new(bars::Bars::new());
-                Box::new(move |event| bars.lock().expect("no holder of this lock panics").show(event))
+                let bars = bars::Bars::new();
+                let voice = bars.voice();
+                let bars = Mutex::new(bars);
+                let watcher: Watcher =
+                    Box::new(move |event| bars.lock().expect("no holder of this lock panics").show(event));
+                (watcher, voice)
             }
             Display::Plain => {
                 let lines = Mutex::new(plain::Lines::default());
-                Box::new(move |event| {
+                let watcher: Watcher = Box::new(move |event| {
                     if let Some(line) = lines.lock().expect("no holder of this lock panics").line(event) {
                         printer::say(&line);
                     }
-                })
+                });
+                (watcher, Box::new(printer::say))
             }
-            Display::Json => Box::new(|event| printer::raw(&harness_core::journal::line(event))),
+            Display::Json => {
+                let watcher: Watcher = Box::new(|event| printer::raw(&harness_core::journal::line(event)));
+                (watcher, Box::new(printer::say))
+            }
         }
     }
 }

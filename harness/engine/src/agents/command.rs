@@ -195,6 +195,8 @@ impl Command {
             cwd: Some(session.workdir.to_owned()),
             user: session.user.map(str::to_owned),
             deadline: Some(session.timeout),
+            // What exists at its time's end is what is judged: no grace in which work would go on.
+            grace: std::time::Duration::ZERO,
             ..ProcessSpec::shell(&command)
         };
         let spec = ExecSpec { stdout: log(session), stderr: log(session), ..ExecSpec::new(process) };

@@ -88,6 +88,8 @@ impl Solution {
             cwd: Some(session.workdir.to_owned()),
             user: session.user.map(str::to_owned),
             deadline: Some(session.timeout),
+            // What exists at its time's end is what is judged: no grace in which work would go on.
+            grace: std::time::Duration::ZERO,
             ..ProcessSpec::shell(test)
         };
         let output = OutputSpec { file: Some(session.log.to_owned()), ..OutputSpec::default() };
@@ -132,6 +134,8 @@ impl Agent for Solution {
             cwd: Some(session.workdir.to_owned()),
             user: session.user.map(str::to_owned),
             deadline: Some(session.timeout),
+            // What exists at its time's end is what is judged: no grace in which work would go on.
+            grace: std::time::Duration::ZERO,
             ..ProcessSpec::new(argv)
         };
         let output = OutputSpec { file: Some(session.log.to_owned()), ..OutputSpec::default() };

@@ -38,6 +38,8 @@ pub(crate) struct Details {
     pub(crate) sandbox: Option<SandboxNote>,
     /// It failed by our fault in a way that trying again does not mend.
     pub(crate) lasting: bool,
+    /// The sandbox was lost while the agent worked or after.
+    pub(crate) lost: bool,
     /// A program that the task needs is not there: the task is skipped, and nothing is on record for the trial.
     pub(crate) missing_tool: Option<String>,
 }
@@ -48,11 +50,13 @@ pub(super) struct Stop {
     pub(super) reason: String,
     /// Trying again would come to the same.
     pub(super) lasting: bool,
+    /// The sandbox was gone.
+    pub(super) lost: bool,
 }
 
 impl Stop {
     pub(super) fn new(blame: Blame, reason: impl Into<String>) -> Stop {
-        Stop { blame, reason: reason.into(), lasting: false }
+        Stop { blame, reason: reason.into(), lasting: false, lost: false }
     }
 }
 
@@ -70,7 +74,8 @@ impl From<SandboxError> for Stop {
             reason = format!("{reason}\n{}", tail.join("\n"));
         }
         let lasting = matches!(error, SandboxError::Unsupported { .. });
-        Stop { blame: error.blame(), reason, lasting }
+        let lost = matches!(error, SandboxError::Lost { .. });
+        Stop { blame: error.blame(), reason, lasting, lost }
     }
 }
 
@@ -103,6 +108,7 @@ pub(super) async fn run(context: Arc<TrialContext>) -> TryResult {
         Ok(outcome) => outcome,
         Err((phase, stop)) => {
             attempt.details.lasting = stop.lasting;
+            attempt.details.lost = stop.lost && phase >= Phase::Solve;
             Outcome::Stopped { phase, blame: stop.blame, reason: stop.reason }
         }
     };
@@ -411,7 +417,10 @@ impl Attempt {
                 }
             }
         };
-        within(limits.verify, Phase::Verify, verified).await
+        let verified = within(limits.verify, Phase::Verify, verified).await?;
+        // Services that a step left running are there for the next one.
+        sandbox.freeze(false).await?;
+        Ok(verified)
     }
 
     /// Takes what the agent left; `None` for changes that are too many to look at.
@@ -422,6 +431,8 @@ impl Attempt {
         place: &Setting,
     ) -> Result<Option<Vec<Change>>, Stop> {
         capture::collect(sandbox, step, place).await?;
+        // From here on nothing of the agent's moves but while the tests run, so that what is taken is one state.
+        sandbox.freeze(true).await?;
         let changes = match sandbox.changes(capture::MAX_CHANGES).await {
             Ok(changes) => Some(changes),
             Err(SandboxError::TooLarge { .. }) => None,

@@ -87,6 +87,7 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
     let started_ms = now_ms();
     let mut tries = context.earlier.clone();
     let first = tries.len() as u32 + 1;
+    let mut lost = 0;
     loop {
         let number = tries.len() as u32 + 1;
         if number > 1 {
@@ -108,7 +109,9 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
         // On a full disk the trial is left to `resume`: no number of tries would have helped.
         let again =
             fault && (full.is_some() || (!result.details.lasting && failed < context.settings.retries));
+        lost += u32::from(result.details.lost);
         if !again {
+            let result = TryResult { outcome: blame_for_loss(result.outcome, lost, failed + 1), ..result };
             return Ended::Finished(Box::new(finish(&context, result, tries, started_ms)));
         }
         if let Some(refusal) = full {
@@ -124,6 +127,19 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
         }
         // Told to stop before it could be tried again: the fault stays ours, and `resume` does not see this trial as finished.
         return Ended::Interrupted;
+    }
+}
+
+/// A sandbox can be lost by our fault once. One that is lost under the agent's hands in every fresh start is the agent's own
+/// doing: counted otherwise, ending the sandbox would be a way out of every task that it cannot solve.
+fn blame_for_loss(outcome: Outcome, lost: u32, tries: u32) -> Outcome {
+    match outcome {
+        Outcome::Stopped { phase, blame: Blame::Harness, reason } if tries > 1 && lost == tries => {
+            let reason =
+                format!("the sandbox was lost under the agent's hands in each of {tries} tries: {reason}");
+            Outcome::Stopped { phase, blame: Blame::Agent, reason }
+        }
+        other => other,
     }
 }
 

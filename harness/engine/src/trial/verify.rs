@@ -60,11 +60,7 @@ pub(super) async fn in_place(
     // What breaks here is ours, and the agent's sandbox still stands: verify again without running the agent again.
     let mut left = attempt.context.settings.retries;
     let run = loop {
-        let began = sandbox.view(view.clone()).await;
-        let run = match began {
-            Ok(view) => tests(attempt, &*view, step, place, "verify.log").await,
-            Err(error) => Err(error),
-        };
+        let run = in_view(attempt, &**sandbox, view.clone(), step, place).await;
         match run {
             Err(error)
                 if error.blame() == Blame::Harness
@@ -90,6 +86,25 @@ pub(super) async fn in_place(
         Ok(rewards) => Ok(Ok(Judged { rewards, tests: run.tests })),
         Err(why) => untouched(attempt, image, step, place, &why).await,
     }
+}
+
+/// One verification in a view. What the agent left running is stopped while the harness puts tests in place and reads what
+/// they wrote, and runs only while the tests do: a loop of its own that stops or kills whatever it finds reaches the tests
+/// alone, which costs it the verdict, and never the harness's own work.
+async fn in_view(
+    attempt: &Attempt,
+    sandbox: &dyn Sandbox,
+    view: ViewSpec,
+    step: &Step,
+    place: &Setting,
+) -> Result<Run, SandboxError> {
+    sandbox.freeze(true).await?;
+    let view = sandbox.view(view).await?;
+    let Some(ready) = put(attempt, &*view, step, place).await? else { return Ok(Run::without_tests()) };
+    sandbox.freeze(false).await?;
+    let exit = run(attempt, &*view, ready, "verify.log").await;
+    sandbox.freeze(true).await?;
+    read_out(attempt, &*view, exit?, step, "verify.log").await
 }
 
 /// The tests gave no verdict on what the agent left. Do they, where nobody touched anything?
@@ -236,7 +251,13 @@ struct Run {
     exit: Option<Exit>,
 }
 
-/// Puts the tests in place, runs them, and reads reward and report. Nothing of an earlier run is there: the place is new.
+impl Run {
+    fn without_tests() -> Run {
+        Run { tests: None, rewards: Err("the task has no tests/test.sh".into()), exit: None }
+    }
+}
+
+/// Puts the tests in place, runs them, and reads reward and report, where nobody interferes.
 async fn tests(
     attempt: &Attempt,
     place: &dyn Place,
@@ -244,6 +265,19 @@ async fn tests(
     setting: &Setting,
     log: &str,
 ) -> Result<Run, SandboxError> {
+    let Some(ready) = put(attempt, place, step, setting).await? else { return Ok(Run::without_tests()) };
+    let exit = run(attempt, place, ready, log).await?;
+    read_out(attempt, place, exit, step, log).await
+}
+
+/// Puts the tests in place and says how they are started; `None` when there are none. Nothing of an earlier run is there:
+/// the place is new.
+async fn put(
+    attempt: &Attempt,
+    place: &dyn Place,
+    step: &Step,
+    setting: &Setting,
+) -> Result<Option<ProcessSpec>, SandboxError> {
     let context = &attempt.context;
     let user = step.verifier.user.clone().or_else(|| setting.user.as_ref().map(|_| "0".to_owned()));
     for folder in &step.tests {
@@ -251,9 +285,7 @@ async fn tests(
         place.put(TESTS, Source::Folder(folder.clone()), put).await?;
     }
     let script = step.tests.iter().rev().map(|folder| folder.join("test.sh")).find(|file| file.is_file());
-    let Some(script) = script else {
-        return Ok(Run { tests: None, rewards: Err("the task has no tests/test.sh".into()), exit: None });
-    };
+    let Some(script) = script else { return Ok(None) };
     let inside = format!("{TESTS}/test.sh");
     let put = PutOptions { mode: Some(0o755), ..PutOptions::default() };
     place.put(&inside, Source::File(script.clone()), put).await?;
@@ -278,23 +310,43 @@ async fn tests(
         env.entry("HOME".into()).or_insert_with(|| "/root".into());
     }
     env.extend(step.verifier.env.clone());
-    let timeout = context.settings.verifier_timeout(step.verifier.timeout);
-    let process = ProcessSpec {
+    Ok(Some(ProcessSpec {
         env,
         user,
         cwd: Some(setting.workdir.clone()),
-        deadline: Some(timeout),
+        deadline: Some(context.settings.verifier_timeout(step.verifier.timeout)),
         grace: Duration::from_secs(1),
         ..ProcessSpec::new(argv)
-    };
-    let output = OutputSpec { file: Some(context.dir.join(log)), ..OutputSpec::default() };
-    let result =
-        place.exec(ExecSpec { stdout: output.clone(), stderr: output, ..ExecSpec::new(process) }).await?;
+    }))
+}
+
+/// Runs the tests to their end.
+async fn run(
+    attempt: &Attempt,
+    place: &dyn Place,
+    process: ProcessSpec,
+    log: &str,
+) -> Result<Exit, SandboxError> {
+    let output = OutputSpec { file: Some(attempt.context.dir.join(log)), ..OutputSpec::default() };
+    let spec = ExecSpec { stdout: output.clone(), stderr: output, ..ExecSpec::new(process) };
+    Ok(place.exec(spec).await?.exit)
+}
+
+/// Keeps the verifier's files and reads what they say.
+async fn read_out(
+    attempt: &Attempt,
+    place: &dyn Place,
+    exit: Exit,
+    step: &Step,
+    log: &str,
+) -> Result<Run, SandboxError> {
+    let context = &attempt.context;
     keep_logs(context.dir.join(if log == "verify.log" { "verifier" } else { "verifier-untouched" }), place)
         .await?;
-    if result.exit == Exit::TimedOut {
+    if exit == Exit::TimedOut {
+        let timeout = context.settings.verifier_timeout(step.verifier.timeout);
         let reason = format!("the tests did not end within their {} s", timeout.as_secs());
-        return Ok(Run { tests: None, rewards: Err(reason), exit: Some(result.exit) });
+        return Ok(Run { tests: None, rewards: Err(reason), exit: Some(exit) });
     }
     let json = read(place, "reward.json").await?;
     let text = read(place, "reward.txt").await?;
@@ -302,7 +354,7 @@ async fn tests(
         (Err(error), _) | (Ok(None), Err(error)) => Err(error),
         (Ok(json), text) => {
             let text = text.unwrap_or_default();
-            read_rewards(json.as_deref(), text.as_deref()).map_err(|error: RewardError| match result.exit {
+            read_rewards(json.as_deref(), text.as_deref()).map_err(|error: RewardError| match exit {
                 Exit::Code(0) => error.to_string(),
                 other => format!("{error}; test.sh ended with {other:?}"),
             })
@@ -317,7 +369,7 @@ async fn tests(
             break;
         }
     }
-    Ok(Run { tests: report, rewards, exit: Some(result.exit) })
+    Ok(Run { tests: report, rewards, exit: Some(exit) })
 }
 
 /// A file of the verifier's folder; one that is too large is a sentence, not a fault.

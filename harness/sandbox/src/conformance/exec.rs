@@ -69,7 +69,9 @@ async fn env(ctx: &Ctx) -> Result<(), Failure> {
     expected.extend(own.clone());
     let result = sandbox.exec(bounded(ProcessSpec { env: own, ..ProcessSpec::new(["env"]) })).await?;
     let text = result.stdout.text();
-    let found: BTreeSet<&str> = text.lines().collect();
+    // A backend may add the user's own folder where nothing says otherwise.
+    let home = expected.contains_key("HOME");
+    let found: BTreeSet<&str> = text.lines().filter(|line| home || !line.starts_with("HOME=/")).collect();
     let expected: Vec<String> = expected.iter().map(|(name, value)| format!("{name}={value}")).collect();
     ensure_eq!(found, expected.iter().map(String::as_str).collect::<BTreeSet<_>>(), "variables");
     Ok(())

@@ -13,7 +13,8 @@ use super::{Case, Ctx, Failure, case, ensure, ensure_eq};
 use crate::{Exit, Place, PutOptions, Source};
 
 pub(super) const CASES: &[Case] = &[
-    case!("put-file", "a file arrives with content, mode and owner; its folders are made", file),
+    case!("put-file", "a file arrives with content and mode; its folders are made", file),
+    case!("put-owner", "what is copied in belongs to whom it should", owner),
     case!("put-replaces", "a file that is there is replaced whole", replaces),
     case!("put-folder", "a folder's content arrives with modes, beside what is there", folder),
     case!("put-links", "links on the host are copied as links, never followed", links),
@@ -32,12 +33,12 @@ pub(super) const CASES: &[Case] = &[
 async fn file(ctx: &Ctx) -> Result<(), Failure> {
     let sandbox = ctx.sandbox().await?;
     let content: Vec<u8> = (0..=255).cycle().take(300_001).collect();
-    let options = PutOptions { owner: (1234, 1235), mode: Some(0o750), exclude: Vec::new() };
+    let options = PutOptions { mode: Some(0o750), ..PutOptions::default() };
     sandbox.put("/tmp/new/deep/file", Source::Bytes(content.clone()), options).await?;
     ensure!(sandbox.read("/tmp/new/deep/file", 1 << 20).await?.as_ref() == Some(&content), "other content");
     ensure_eq!(ok(&*sandbox, "wc -c < /tmp/new/deep/file").await?.trim(), "300001", "its size");
-    let stat = ok(&*sandbox, "stat -c '%a %u %g' /tmp/new/deep/file").await?;
-    ensure_eq!(stat, "750 1234 1235\n", "mode and owner");
+    let stat = ok(&*sandbox, "stat -c %a /tmp/new/deep/file").await?;
+    ensure_eq!(stat, "750\n", "its mode");
     put(&*sandbox, "/tmp/plain", b"").await?;
     ensure_eq!(ok(&*sandbox, "stat -c '%a %u %g %s' /tmp/plain").await?, "644 0 0 0\n", "the defaults");
     let host = ctx.dir.join("script");
@@ -49,6 +50,24 @@ async fn file(ctx: &Ctx) -> Result<(), Failure> {
         "runs\n711\n",
         "a file of the host"
     );
+    Ok(())
+}
+
+async fn owner(ctx: &Ctx) -> Result<(), Failure> {
+    let sandbox = ctx.sandbox().await?;
+    let options = PutOptions { owner: (1234, 1235), ..PutOptions::default() };
+    sandbox.put("/tmp/file", Source::Bytes(vec![1]), options.clone()).await?;
+    let source = ctx.dir.join("source");
+    fs::create_dir_all(source.join("deep"))?;
+    fs::write(source.join("deep/file"), "")?;
+    sandbox.put("/tmp/to", Source::Folder(source), options).await?;
+    for path in ["/tmp/file", "/tmp/to/deep", "/tmp/to/deep/file"] {
+        ensure_eq!(
+            ok(&*sandbox, &format!("stat -c '%u %g' {path}")).await?,
+            "1234 1235\n",
+            "owner of {path}"
+        );
+    }
     Ok(())
 }
 
@@ -119,11 +138,15 @@ async fn names(ctx: &Ctx) -> Result<(), Failure> {
         fs::write(folder.join(OsStr::from_bytes(&name)), &name)?;
     }
     sandbox.put("/tmp/to", Source::Folder(source), PutOptions::default()).await?;
-    let result = sh(&*sandbox, "cd /tmp/to; for d in * .[!.]* ..?*; do test -d \"$d\" && cat \"./$d/$d\" && printf '\\000'; done; exit 0").await?;
+    // Each name as the shell sees it, then the content of the file of that name in the folder of that name.
+    let text = "cd /tmp/to; for d in * .[!.]* ..?*; do \
+                test -d \"./$d\" && printf '%s=' \"$d\" && cat \"./$d/$d\" && printf '\\000'; done; exit 0";
+    let result = sh(&*sandbox, text).await?;
     let mut found: Vec<&[u8]> =
         result.stdout.head.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
     found.sort_unstable();
-    let mut expected = odd_names();
+    let mut expected: Vec<Vec<u8>> =
+        odd_names().iter().map(|name| [name, &b"="[..], name].concat()).collect();
     expected.sort_unstable();
     ensure_eq!(found, expected, "names");
     put(&*sandbox, "/tmp/-x\ny/new\nline", b"here").await?;

@@ -6,6 +6,7 @@
 mod context;
 mod deadline;
 mod exec;
+mod faults;
 mod files_in;
 mod files_out;
 mod life;
@@ -25,6 +26,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub use self::context::{Ctx, Failure};
+pub use self::faults::{FAULT_CASES, FaultCase, be_ready};
 pub use self::orphan::{OrphanFuture, OrphanMaker, be_an_orphan_if_asked};
 pub use self::runner::{CaseResult, Setup, Verdict, run, run_case};
 
@@ -83,8 +85,10 @@ macro_rules! case {
 /// Ends the case with a message unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {
-        if !$condition {
-            return Err(crate::conformance::Failure(format!($($message)+)));
+        // By `match`, because a negated comparison of numbers that need not be comparable reads badly.
+        match $condition {
+            true => {}
+            false => return Err(crate::conformance::Failure(format!($($message)+))),
         }
     };
 }

@@ -1,5 +1,6 @@
 //! Plays an owner that dies: the test binary runs itself, starts a sandbox, says so, and is killed.
 
+use std::ffi::OsString;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,9 +34,10 @@ where
     let setup = open().await?;
     let ctx = Ctx::new(setup.backend, setup.image, None, std::path::Path::new("/nonexistent"));
     let mut spec = ctx.spec();
-    spec.labels.run = run;
+    spec.labels.run.clone_from(&run);
     let sandbox = ctx.backend.create(spec).await?;
-    sandbox.exec(script(&format!("({HEART}) > /dev/null 2>&1 &"))).await?;
+    // The label in its command line is how the case looks for it.
+    sandbox.exec(script(&format!(": {run}; ({HEART}) > /dev/null 2>&1 &"))).await?;
     let line = format!("{}\n", sandbox.id());
     rustix::io::write(std::io::stdout(), line.as_bytes())
         .map_err(|error| SandboxError::host("tell the id", error.into()))?;
@@ -43,15 +45,15 @@ where
 }
 
 impl Setup {
-    /// The setup with orphans made by running this program again with these arguments;
+    /// The setup with orphans made by running this program again with these variables;
     /// it has to call [`be_an_orphan_if_asked`] first.
     #[must_use]
-    pub fn with_orphans(mut self, arguments: Vec<String>) -> Setup {
+    pub fn with_orphans(mut self, variables: Vec<(OsString, OsString)>) -> Setup {
         self.orphans = Some(Arc::new(move |run| {
-            let arguments = arguments.clone();
+            let variables = variables.clone();
             Box::pin(async move {
                 let mut child = tokio::process::Command::new(std::env::current_exe()?)
-                    .args(arguments)
+                    .envs(variables)
                     .env(ASKED, run)
                     .stdin(Stdio::null())
                     .stdout(Stdio::piped())

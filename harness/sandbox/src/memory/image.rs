@@ -173,12 +173,12 @@ async fn run(
     workdir: &str,
     script: &str,
 ) -> Result<(), SandboxError> {
-    let (_running, seen) = watch::channel(true);
+    let (_frozen, seen) = watch::channel(0);
     let log = Descriptor::Capture(Arc::default());
     let shell = Shell {
         space: space.clone(),
         programs: programs.clone(),
-        tree: Arc::new(Tree::new(seen, super::MOST_PROCESSES)),
+        tree: Arc::new(Tree::new(1, seen, super::MOST_PROCESSES)),
         fds: [Descriptor::Null, log.clone(), log.clone()],
         env: env.iter().map(|(name, value)| (name.clone().into(), value.clone().into())).collect(),
         args: Vec::new(),

@@ -18,8 +18,10 @@ pub(super) struct Tree {
     first_ended: AtomicBool,
     /// How many processes it may have; what is beyond does not start.
     most: usize,
-    /// Whether the processes may go on.
-    pub(super) running: watch::Receiver<bool>,
+    /// When it was started, among all of its sandbox.
+    born: u64,
+    /// Trees born until then are frozen; 0 for none.
+    frozen: watch::Receiver<u64>,
 }
 
 /// Why a tree was ended.
@@ -36,13 +38,22 @@ struct Task {
 }
 
 impl Tree {
-    pub(super) fn new(running: watch::Receiver<bool>, most: usize) -> Tree {
+    pub(super) fn new(born: u64, frozen: watch::Receiver<u64>, most: usize) -> Tree {
         Tree {
             tasks: Mutex::default(),
             verdict: Mutex::default(),
             first_ended: AtomicBool::new(false),
             most,
-            running,
+            born,
+            frozen,
+        }
+    }
+
+    /// Waits while it is frozen.
+    pub(super) async fn thawed(&self) {
+        if *self.frozen.borrow() >= self.born {
+            // The sender lives as long as the sandbox; without it the task is about to be ended anyway.
+            let _ = self.frozen.clone().wait_for(|until| *until < self.born).await;
         }
     }
 

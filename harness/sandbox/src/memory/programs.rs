@@ -531,15 +531,14 @@ fn files(
             space.set(&at, Some(node));
         }
         "readlink" => {
-            for path in operands {
-                if has('f') {
-                    return Ok([&whole(path, true)?[..], b"\n"].concat());
-                }
-                match space.node(&whole(path, false)?).map(|node| node.kind) {
-                    Some(Kind::Link(target)) => return Ok([&target[..], b"\n"].concat()),
-                    _ => return Err((path.clone(), "not a link")),
-                }
+            let Some(path) = operands.first() else { return Err(missing(b"")) };
+            if has('f') {
+                return Ok([&whole(path, true)?[..], b"\n"].concat());
             }
+            return match space.node(&whole(path, false)?).map(|node| node.kind) {
+                Some(Kind::Link(target)) => Ok([&target[..], b"\n"].concat()),
+                _ => Err((path.clone(), "not a link")),
+            };
         }
         "chmod" => {
             let mode = operands.first().map(|mode| text(mode)).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! A memory sandbox, and the views into it.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -36,7 +36,10 @@ pub(super) struct Inner {
     alive: AtomicBool,
     /// After a snapshot nothing may start.
     fixed: AtomicBool,
-    running: watch::Sender<bool>,
+    /// Execs so far.
+    born: AtomicU64,
+    /// Execs until this one are frozen; 0 for none.
+    frozen: watch::Sender<u64>,
     trees: Mutex<Vec<Arc<Tree>>>,
 }
 
@@ -104,7 +107,8 @@ impl MemorySandbox {
                 .map_or(MOST_PROCESSES, |most| usize::try_from(most).unwrap_or(MOST_PROCESSES)),
             alive: AtomicBool::new(true),
             fixed: AtomicBool::new(false),
-            running: watch::Sender::new(true),
+            born: AtomicU64::new(0),
+            frozen: watch::Sender::new(0),
             trees: Mutex::default(),
         });
         Ok(MemorySandbox { place: MemoryPlace { inner, space } })
@@ -183,7 +187,10 @@ impl Place for MemoryPlace {
             false => (None, Descriptor::Null),
         };
         let ((stdout, fd_1), (stderr, fd_2)) = (duplex(PIPE), duplex(PIPE));
-        let tree = Arc::new(Tree::new(inner.running.subscribe(), inner.most_processes));
+        let tree = {
+            let born = inner.born.fetch_add(1, Ordering::AcqRel) + 1;
+            Arc::new(Tree::new(born, inner.frozen.subscribe(), inner.most_processes))
+        };
         let ignores_term = Arc::new(AtomicBool::new(false));
         let shell = Shell {
             space: self.space.clone(),
@@ -332,7 +339,8 @@ impl Sandbox for MemorySandbox {
 
     async fn freeze(&self, on: bool) -> Result<(), SandboxError> {
         self.inner().check()?;
-        self.inner().running.send_replace(!on);
+        let inner = self.inner();
+        inner.frozen.send_replace(if on { inner.born.load(Ordering::Acquire) } else { 0 });
         Ok(())
     }
 

@@ -44,11 +44,11 @@ pub(super) enum Flow {
 }
 
 impl Shell {
-    /// Runs a program to its end, as the whole process.
-    pub(super) async fn run(mut self, argv: Vec<Vec<u8>>) -> Exit {
-        match self.call(argv).await {
-            Flow::Next(status) => Exit::Code(i32::from(status)),
-            Flow::Exit(exit) => exit,
+    /// Runs a program to its end, as the first process: nobody else holds its descriptors.
+    pub(super) async fn run(self, argv: Vec<Vec<u8>>) -> Exit {
+        match self.find(&argv[0]) {
+            Ok(path) => Box::pin(self.file(&path, &argv)).await,
+            Err((status, _)) => Exit::Code(i32::from(status)),
         }
     }
 
@@ -269,23 +269,23 @@ impl Shell {
             self.complain("sh: programs call each other too deeply").await;
             Exit::Code(126)
         } else {
-            Box::pin(self.file(&path, argv)).await
+            Box::pin(self.clone().file(&path, argv)).await
         };
         self.depth -= 1;
         exit
     }
 
-    async fn file(&self, path: &[u8], argv: &[Vec<u8>]) -> Exit {
+    /// Becomes the program in a file.
+    async fn file(mut self, path: &[u8], argv: &[Vec<u8>]) -> Exit {
         let Ok(content) = self.space.read(b"", path) else { return Exit::Code(126) };
-        let mut child = self.clone();
-        child.stop_on_error = false;
+        self.stop_on_error = false;
         if let Some(name) = content.strip_prefix(programs::MARK) {
             let name = name.split(|byte| *byte == b'\n').next().unwrap_or_default();
-            return programs::run(child, &String::from_utf8_lossy(name), argv).await;
+            return programs::run(self, &String::from_utf8_lossy(name), argv).await;
         }
-        child.args = vec![path.to_vec()];
-        child.args.extend_from_slice(&argv[1..]);
-        match child.text(&content).await {
+        self.args = vec![path.to_vec()];
+        self.args.extend_from_slice(&argv[1..]);
+        match self.text(&content).await {
             Flow::Next(status) => Exit::Code(i32::from(status)),
             Flow::Exit(exit) => exit,
         }
@@ -449,10 +449,7 @@ impl Shell {
 
     /// Waits while the sandbox is frozen.
     pub(super) async fn may_run(&self) {
-        if !*self.tree.running.borrow() {
-            // The sender lives as long as the sandbox; without it the task is about to be ended anyway.
-            let _ = self.tree.running.clone().wait_for(|running| *running).await;
-        }
+        self.tree.thawed().await;
     }
 
     /// One line to stderr.

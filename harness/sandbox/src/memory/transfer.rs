@@ -8,6 +8,16 @@ use super::glob::excluded;
 use super::tree::{Kind, Node, Space, join};
 use crate::{GetOptions, PutOptions, SandboxError, Source};
 
+/// Largest file that is copied in: everything lies in this process's memory.
+const LARGEST: u64 = 256 << 20;
+
+fn content(path: &Path, size: u64) -> Result<Vec<u8>, SandboxError> {
+    if size > LARGEST {
+        return Err(SandboxError::TooLarge { what: path.display().to_string(), limit: LARGEST });
+    }
+    std::fs::read(path).map_err(|error| refused("read", path, error))
+}
+
 /// Copies in; links on the host are never followed below the source.
 pub(super) fn put(space: &Space, at: &str, source: Source, options: &PutOptions) -> Result<(), SandboxError> {
     let inside = |why: &str| SandboxError::Inside { message: format!("{at}: {why}") };
@@ -21,7 +31,7 @@ pub(super) fn put(space: &Space, at: &str, source: Source, options: &PutOptions)
             if !found.is_file() {
                 return Err(refused("read", &path, std::io::Error::other("not a regular file")));
             }
-            let content = std::fs::read(&path).map_err(|error| refused("read", &path, error))?;
+            let content = content(&path, found.len())?;
             let mode = options.mode.unwrap_or(found.permissions().mode() & 0o7777);
             put_file(space, at, Node { owner: options.owner, ..Node::file(content, mode) }).map_err(inside)
         }
@@ -63,7 +73,7 @@ fn put_folder(
             let target = std::fs::read_link(&path).map_err(|error| refused("read", &path, error))?;
             Node { owner: options.owner, ..Node::link(target.into_os_string().into_vec()) }
         } else if found.is_file() {
-            let content = std::fs::read(&path).map_err(|error| refused("read", &path, error))?;
+            let content = content(&path, found.len())?;
             Node { owner: options.owner, ..Node::file(content, mode) }
         } else {
             continue;

@@ -1,12 +1,13 @@
 //! The `native` backend: opening it, making environments ready, starting sandboxes, removing what dead owners left.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use harness_core::{Digest, Limits, NetworkMode};
+use harness_core::{Digest, EnvironmentSource, EnvironmentSpec, Limits, NetworkMode};
 use harness_guest::recipe::{Bind, Overlay, Recipe, Source};
 use harness_guest::sys;
 
@@ -15,25 +16,26 @@ use super::cgroup::group::{Group, Join};
 use super::disk;
 use super::disk::image::DiskPool;
 use super::disk::watchdog::Watchdog;
+use super::doctor;
+use super::environment::Base;
 use super::guest::Guest;
-use super::hostroot::{self, HostView};
 use super::layers::store::LayerStore;
-use super::prepare;
 use super::process::Surroundings;
-use super::root::{Root, RootOverlay};
+use super::root::{Lower, Root};
 use super::running::Running;
 use super::sandbox::{NativeSandbox, stacked};
 use super::scratch::{Scratch, ScratchStore};
-use super::seccomp::{self, Ownership};
-use super::skeleton;
+use super::seccomp::{self, Ownership, Programs};
 use super::spawner::{Attach, Attached, ID_BASE, ID_COUNT, Spawner};
 use super::store::Store;
 use super::{NAME, capabilities};
 use crate::{
-    Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, Image, Probe, ProbeStatus, Progress,
-    ReapFilter, Reaped, Sandbox, SandboxError, SandboxSpec,
+    Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, ExecSpec, Exit, Image, Labels, Place,
+    Probe, ProcessSpec, Progress, ReapFilter, Reaped, Sandbox, SandboxError, SandboxSpec, Unsupported,
 };
 
+/// Processes and threads of a sandbox whose task sets no limit.
+const DEFAULT_PIDS: u64 = 2048;
 /// `/dev/shm` of each sandbox. What is written there counts as its memory.
 const SHM_BYTES: u64 = 64 << 20;
 
@@ -60,10 +62,8 @@ pub(crate) struct Native {
     pub(super) options: BackendOptions,
     caps: Caps,
     scratch: ScratchStore,
-    filters: Vec<Vec<u8>>,
+    filters: Programs,
     pub(super) spawner: Arc<Spawner>,
-    /// What Dockerfiles and archives became.
-    pub(super) layers: LayerStore,
     cgroups: Cgroups,
     /// File systems of a given size, or why there are none.
     disks: Result<DiskPool, String>,
@@ -74,8 +74,9 @@ pub(crate) struct Native {
     uppers: Arc<Attached>,
     /// What is attached, by host path.
     attached: tokio::sync::Mutex<HashMap<PathBuf, Weak<Attached>>>,
-    /// The host's root, planned and attached once.
-    host_root: tokio::sync::Mutex<Option<(Arc<Root>, Digest, String)>>,
+    /// What environments start from, found once.
+    pub(super) base: tokio::sync::Mutex<Option<Base>>,
+    pub(super) layers: LayerStore,
 }
 
 impl Native {
@@ -88,6 +89,7 @@ impl Native {
             .map_err(|error| SandboxError::host("open the scratch folders", error))?;
         let layers = LayerStore::open(&options.state_dir)
             .map_err(|error| SandboxError::host("open the store of layers", error))?;
+        std::fs::create_dir_all(options.state_dir.join("skeletons")).map_err(refused)?;
         let privileged = capabilities::are_roots();
         let ownership = if privileged { Ownership::Real } else { Ownership::Pretended };
         let filters = seccomp::programs(ownership).map_err(|error| SandboxError::Unsupported {
@@ -95,12 +97,13 @@ impl Native {
             what: format!("a system call filter for this processor: {error}"),
         })?;
         let spawner = Arc::new(Spawner::start(privileged).await?);
+        let cgroups = Cgroups::detect(None);
+        let disks = DiskPool::open(&options.state_dir);
         let uppers = spawner.attach(&options.state_dir.join("scratch"), Attach::Writable).await?;
         Ok(Native {
-            caps: Caps::default(),
-            layers,
-            cgroups: Cgroups::detect(None),
-            disks: DiskPool::open(&options.state_dir),
+            caps: caps(&spawner, &cgroups, &disks),
+            cgroups,
+            disks,
             watchdog: Watchdog::new(),
             running: Mutex::default(),
             options,
@@ -109,8 +112,45 @@ impl Native {
             spawner,
             uppers: Arc::new(uppers),
             attached: tokio::sync::Mutex::default(),
-            host_root: tokio::sync::Mutex::default(),
+            base: tokio::sync::Mutex::default(),
+            layers,
         })
+    }
+
+    /// Really runs `/bin/true`; how long it took from nothing to nothing.
+    async fn run_true(&self) -> Result<Duration, SandboxError> {
+        let spec = EnvironmentSpec {
+            source: EnvironmentSource::Image { reference: "doctor".to_owned(), files: None },
+            build_timeout: Duration::from_secs(60),
+            limits: Limits::default(),
+            env: BTreeMap::new(),
+            workdir: None,
+            network: NetworkMode::None,
+            healthcheck: None,
+            host_root: true,
+        };
+        let request = EnvironmentRequest { spec, digest: Digest::of(b"doctor"), log: None };
+        let image = self.prepared(&request, Arc::new(|_| {})).await?;
+        let begun = Instant::now();
+        let labels = Labels { run: "doctor".into(), trial: "doctor".into(), role: "doctor".into() };
+        let sandbox = self
+            .start(SandboxSpec {
+                labels,
+                image,
+                snapshot: None,
+                limits: Limits::default(),
+                network: NetworkMode::None,
+                mounts: Vec::new(),
+            })
+            .await?;
+        let process =
+            ProcessSpec { deadline: Some(Duration::from_secs(10)), ..ProcessSpec::new(["/bin/true"]) };
+        let exit = sandbox.exec(ExecSpec::new(process)).await?.exit;
+        sandbox.destroy().await?;
+        match exit {
+            Exit::Code(0) => Ok(begun.elapsed()),
+            other => Err(SandboxError::Inside { message: format!("/bin/true ended with {other:?}") }),
+        }
     }
 
     /// Attaches a folder or file read-only, or finds it attached.
@@ -125,53 +165,11 @@ impl Native {
         Ok(made)
     }
 
-    /// The host's root: the plan is made once in this backend's life.
-    pub(super) async fn host_root(&self) -> Result<(Arc<Root>, Digest, String), SandboxError> {
-        let mut known = self.host_root.lock().await;
-        if let Some(known) = &*known {
-            return Ok(known.clone());
-        }
-        let mut hidden = self.options.hidden.clone();
-        hidden.push(self.options.state_dir.clone());
-        let plan = tokio::task::spawn_blocking(move || hostroot::plan(&HostView::here(hidden)))
-            .await
-            .map_err(|_| SandboxError::Lost { cause: "planning the host's root failed".to_owned() })?
-            .map_err(|error| SandboxError::host("look at the host's root", error))?;
-        let store = self.options.state_dir.join("skeletons");
-        let kept = |error| SandboxError::host(format!("use {}", store.display()), error);
-        let owner = self.spawner.privileged.then_some(0);
-        let base = plan.skeleton.make(&store, owner).map_err(kept)?;
-        let mut overlays = vec![RootOverlay::new("/", vec![self.attach(&base).await?])];
-        for shown in &plan.overlays {
-            let mut lowers = Vec::new();
-            if !shown.masked.is_empty() {
-                let mask = skeleton::mask(&shown.masked).make(&store, owner).map_err(kept)?;
-                lowers.push(self.attach(&mask).await?);
-            }
-            lowers.push(self.attach(&shown.host).await?);
-            overlays.push(RootOverlay::new(&shown.at.to_string_lossy(), lowers));
-        }
-        let mut binds = Vec::new();
-        for shown in &plan.binds {
-            // An overlay without an upper layer would do for a masked one; it is an overlay like the others instead.
-            if shown.masked.is_empty() {
-                binds.push((shown.at.to_string_lossy().into_owned(), self.attach(&shown.host).await?));
-            } else {
-                let mask = skeleton::mask(&shown.masked).make(&store, owner).map_err(kept)?;
-                let lowers = vec![self.attach(&mask).await?, self.attach(&shown.host).await?];
-                overlays.push(RootOverlay::new(&shown.at.to_string_lossy(), lowers));
-            }
-        }
-        let made = (Arc::new(Root { overlays, binds, kept: Vec::new() }), plan.digest, plan.path);
-        *known = Some(made.clone());
-        Ok(made)
-    }
-
     fn recipe(&self, store: &Store, spec: &SandboxSpec, root: &Root) -> Recipe {
         let ids = if self.spawner.privileged { vec![(0, ID_BASE, ID_COUNT)] } else { vec![(0, 0, 1)] };
         let frozen = stacked(spec.snapshot.as_ref());
         let overlays = root.overlays.iter().enumerate().map(|(index, overlay)| {
-            let own = overlay.lowers.iter().map(|lower| Source { slot: lower.slot, below: Vec::new() });
+            let own = overlay.lowers.iter().map(Lower::source);
             Overlay {
                 at: overlay.at.clone().into_bytes(),
                 lowers: frozen.iter().map(|snapshot| snapshot.store.upper(index)).chain(own).collect(),
@@ -188,7 +186,8 @@ impl Native {
             shm_bytes: SHM_BYTES,
             capabilities: capabilities::COMMANDS,
             view_capabilities: capabilities::VIEWS,
-            filters: self.filters.clone(),
+            first_filters: self.filters.first.clone(),
+            filters: self.filters.commands.clone(),
             // Counted by the kernel for each user namespace, hence for each sandbox: where no group counts.
             commands_groups: 0,
             nproc: spec.limits.pids.filter(|_| !self.cgroups.support().pids),
@@ -239,7 +238,9 @@ impl Native {
         known.push((run.to_owned(), Arc::downgrade(running)));
     }
 
-    pub(super) async fn start(&self, spec: SandboxSpec) -> Result<NativeSandbox, SandboxError> {
+    pub(super) async fn start(&self, mut spec: SandboxSpec) -> Result<NativeSandbox, SandboxError> {
+        // A fork bomb is held even where the task says nothing of processes.
+        spec.limits.pids.get_or_insert(DEFAULT_PIDS);
         let handle = spec.image.handle.downcast_ref::<Arc<Root>>();
         let root = handle.cloned().ok_or_else(|| SandboxError::Unsupported {
             backend: NAME,
@@ -270,15 +271,21 @@ impl Native {
             }
             None => Join::default(),
         };
-        if let (Some(group), Some(_), true) = (&group, spec.limits.pids, join.folder.is_none()) {
-            // The group that counts processes comes last, and is for commands only.
-            if let Some(index) =
-                group.get().folders().iter().position(|folder| folder.join("pids.max").exists())
-            {
-                let tasks = join.tasks.remove(index);
-                join.tasks.push(tasks);
-                recipe.commands_groups = 1;
-            }
+        if let (Some(group), true) = (&group, join.folder.is_none()) {
+            // The groups that count processes and memory come last, and are for commands only: what commands use up never
+            // hits PID 1, which must stay to end them.
+            let limited = |folder: &PathBuf| {
+                (spec.limits.pids.is_some() && folder.join("pids.max").exists())
+                    || (spec.limits.memory_bytes.is_some() && folder.join("memory.limit_in_bytes").exists())
+            };
+            let (commands, all): (Vec<_>, Vec<_>) = group
+                .get()
+                .folders()
+                .iter()
+                .zip(join.tasks.drain(..))
+                .partition(|(folder, _)| limited(folder));
+            recipe.commands_groups = u32::try_from(commands.len()).unwrap_or(u32::MAX);
+            join.tasks = all.into_iter().chain(commands).map(|(_, tasks)| tasks).collect();
         }
         let (ours, theirs) = sys::socket_pair().map_err(refused("make a pair of sockets"))?;
         let mut fds = vec![theirs.as_fd()];
@@ -304,12 +311,60 @@ impl Native {
             mounts: mounts.into_iter().map(|(_, source)| source).collect(),
             base: spec.snapshot,
             spawner: Arc::clone(&self.spawner),
+            proxy: None,
             next_view: std::sync::atomic::AtomicU32::new(1),
         };
         self.watch(&running, &store, &spec.limits)?;
         self.register(&run, &running);
         Ok(sandbox)
     }
+}
+
+/// What can be had here. What an ordinary user cannot have is declared case by case.
+fn caps(spawner: &Spawner, cgroups: &Cgroups, disks: &Result<DiskPool, String>) -> Caps {
+    let support = cgroups.support();
+    let mut caps = Caps { open_network: true, ..Caps::default() };
+    let mut declare = |cases: &[&'static str], reason: &str| {
+        for case in cases {
+            caps.declared.push(Unsupported { case, reason: reason.to_owned() });
+        }
+    };
+    let mut weaknesses = vec![
+        "sandboxes share the kernel of this machine: a flaw in it is a way out, as with container engines"
+            .to_owned(),
+    ];
+    if !spawner.privileged {
+        let reason = "an ordinary user has no ids to give to a sandbox but one";
+        caps.single_user = Some(reason.to_owned());
+        declare(&["exec-user", "put-owner"], reason);
+        declare(
+            &["view-restore", "view-hide"],
+            "an ordinary user cannot let a sandbox change the machine's own programs",
+        );
+        weaknesses.push(
+            "everything inside belongs to one user: changing owners does nothing, and says that it did"
+                .to_owned(),
+        );
+    }
+    let missing = support.missing.join("; ");
+    if !support.cpu_time {
+        declare(&["usage"], "processor time and memory are not counted here");
+        weaknesses.push(format!("what a sandbox uses is not counted ({missing})"));
+    }
+    if !support.cpu || !support.cpu_time {
+        declare(&["limit-cpus"], "no share of the processors can be set or counted here");
+    }
+    if !support.memory {
+        declare(&["limit-memory", "limit-memory-child"], "memory cannot be limited here");
+    }
+    if !(support.cpu && support.memory) {
+        weaknesses.push(format!("a sandbox may take all processors and all memory ({missing})"));
+    }
+    if let Err(reason) = disks {
+        weaknesses.push(format!("a sandbox that writes too much is ended instead of refused ({reason})"));
+    }
+    caps.weaknesses = weaknesses;
+    caps
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -378,16 +433,16 @@ impl Backend for Native {
     }
 
     async fn doctor(&self) -> Vec<Probe> {
-        vec![Probe {
-            name: "native sandbox".to_owned(),
-            status: ProbeStatus::Good,
-            detail: String::new(),
-            remedy: None,
-        }]
+        let look = doctor::Look {
+            state: &self.options.state_dir,
+            limits: self.cgroups.support(),
+            no_disks: self.disks.as_ref().err().map(String::as_str),
+        };
+        doctor::probes(look, || self.run_true()).await
     }
 
     fn admit(&self, request: &EnvironmentRequest) -> Result<(), SandboxError> {
-        prepare::admit(&self.options.rootfs, request)
+        self.admitted(request)
     }
 
     async fn prepare(
@@ -395,17 +450,21 @@ impl Backend for Native {
         request: &EnvironmentRequest,
         progress: Progress,
     ) -> Result<Arc<Image>, SandboxError> {
-        self.environment(request, progress).await
+        self.prepared(request, progress).await
     }
 
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError> {
-        if let NetworkMode::Open | NetworkMode::Allowlist(_) = spec.network {
+        if let NetworkMode::Allowlist(_) = spec.network {
             return Err(SandboxError::Unsupported {
                 backend: NAME,
-                what: format!("the network {}; use none or gateway", spec.network),
+                what: format!("the network {}; use none, gateway or open", spec.network),
             });
         }
-        Ok(Arc::new(self.start(spec).await?))
+        let mut sandbox = self.start(spec).await?;
+        if sandbox.network == NetworkMode::Open {
+            sandbox.open_network().await?;
+        }
+        Ok(Arc::new(sandbox))
     }
 
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError> {

@@ -14,6 +14,8 @@ use rustix::fs::{Mode, OFlags};
 
 use super::changes::{self, Stack};
 use super::process::{self, Surroundings};
+use super::proxy::{Proxy, variables};
+use super::root::Lower;
 use super::running::Running;
 use super::spawner::{Attached, Spawner};
 use super::store::Store;
@@ -38,8 +40,28 @@ pub(crate) struct NativeSandbox {
     /// Host folders shown read-only.
     pub(crate) mounts: Vec<Arc<Attached>>,
     pub(crate) spawner: Arc<Spawner>,
+    /// The way out of an open network.
+    pub(crate) proxy: Option<Proxy>,
     /// Number of the next view.
     pub(crate) next_view: AtomicU32,
+}
+
+impl NativeSandbox {
+    /// Lets its programs reach public addresses, through a proxy of ours on its loopback.
+    pub(crate) async fn open_network(&mut self) -> Result<(), SandboxError> {
+        let refused = |error| SandboxError::host("serve the open network", error);
+        let listener = self.listen(0).await?;
+        let port = listener.local_addr().map_err(refused)?.port();
+        listener.set_nonblocking(true).map_err(refused)?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(refused)?;
+        self.proxy = Some(Proxy::start(listener, Arc::new(|_| {})));
+        for (name, value) in variables(port) {
+            // The image's own setting is for another network.
+            self.around.env.retain(|pair| pair.split(|byte| *byte == b'=').next() != Some(name.as_bytes()));
+            self.around.env.push(format!("{name}={value}").into_bytes());
+        }
+        Ok(())
+    }
 }
 
 impl Drop for NativeSandbox {
@@ -175,8 +197,13 @@ fn view_overlays(root: &Root) -> (Vec<ViewOverlay>, Vec<u32>) {
                 .lowers
                 .iter()
                 .map(|lower| {
-                    slots.push(lower.slot);
-                    (slots.len() as u32 - 1, Vec::new())
+                    // One mount may hold many layers.
+                    let slot = lower.attached.slot;
+                    let index = slots.iter().position(|known| *known == slot).unwrap_or_else(|| {
+                        slots.push(slot);
+                        slots.len() - 1
+                    });
+                    (index as u32, lower.below.clone().into_bytes())
                 })
                 .collect(),
         })
@@ -249,7 +276,7 @@ fn list_changes(
         let upper = |store: &&Arc<Store>| {
             rustix::fs::openat(store.folder(), format!("{index}u"), flags | OFlags::DIRECTORY, Mode::empty())
         };
-        let lower = |lower: &Arc<Attached>| rustix::fs::open(&lower.path, flags, Mode::empty());
+        let lower = |lower: &Lower| rustix::fs::open(lower.path(), flags, Mode::empty());
         let stack = Stack {
             at: overlay.at.trim_end_matches('/').as_bytes(),
             uppers: stores.iter().map(upper).collect::<Result<_, _>>().map_err(refused)?,

@@ -18,20 +18,26 @@ pub(crate) enum Ownership {
     Pretended,
 }
 
-/// The programs to install, first to last, each the bytes of its `sock_filter`s in the byte order of this machine.
-///
-/// The kernel asks all of them and takes the strictest answer; among errors the one installed last wins. Each is meant for
+/// The programs, each the bytes of its `sock_filter`s in the byte order of this machine, for
 /// `seccomp(SECCOMP_SET_MODE_FILTER)` after `no_new_privs`.
+///
+/// The kernel asks all of them and takes the strictest answer; among errors the one installed last wins. Installing one costs
+/// its translation, some hundred microseconds for the long list: so PID 1 installs that one once and everything inherits it,
+/// and each command only adds the short one that takes away what PID 1 alone needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    /// For PID 1, first to last.
+    pub(crate) first: Vec<Vec<u8>>,
+    /// For each command, over those.
+    pub(crate) commands: Vec<Vec<u8>>,
+}
+
+/// See [`Programs`].
 ///
 /// # Errors
 /// On a processor for which there is no list.
-pub(crate) fn programs(ownership: Ownership) -> Result<Vec<Vec<u8>>, BackendError> {
-    let mut programs = vec![bytes_of(&allow_list()?)];
-    if ownership == Ownership::Pretended {
-        programs.push(bytes_of(&pretended()?));
-    }
-    programs.push(bytes_of(&unknown_calls()));
-    Ok(programs)
+pub(crate) fn programs(ownership: Ownership) -> Result<Programs, BackendError> {
+    Ok(Programs { first: vec![bytes_of(&allow_list()?)], commands: vec![bytes_of(&commands(ownership))] })
 }
 
 /// Length of one instruction in [`programs`]' bytes.
@@ -55,7 +61,7 @@ fn arch() -> Result<TargetArch, BackendError> {
 /// x32 numbers are in no list, since they carry a bit of their own.
 fn allow_list() -> Result<Vec<sock_filter>, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in ALLOWED.iter().chain(ALLOWED_YOUNG).chain(ALLOWED_ON_ARCH) {
+    for call in ALLOWED.iter().chain(ALLOWED_YOUNG).chain(ALLOWED_ON_ARCH).chain(FIRST_ONLY) {
         rules.insert(*call, Vec::new());
     }
     let masked_zero =
@@ -78,29 +84,39 @@ fn one_of(values: &[u64]) -> Result<Vec<SeccompRule>, BackendError> {
     values.iter().map(rule).collect()
 }
 
-/// Answers success without doing anything.
-fn pretended() -> Result<Vec<sock_filter>, BackendError> {
-    let rules = PRETENDED.iter().chain(PRETENDED_ON_ARCH).map(|call| (*call, Vec::new())).collect();
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(0), arch()?)?;
-    filter.try_into()
+const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const IF_GREATER: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+
+fn step(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
 }
 
-/// `clone3`, whose flags lie behind a pointer that a filter cannot follow, and every call younger than the list do not exist:
-/// C libraries try the older call after ENOSYS, and give up after EPERM. Written by hand, since it compares ranges.
-fn unknown_calls() -> Vec<sock_filter> {
-    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const IF_GREATER: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
-    vec![
-        // The call's number is the first field of `seccomp_data`.
-        step(LOAD, 0, 0, 0),
-        step(IF_EQUAL, 1, 0, libc::SYS_clone3 as u32),
+/// What commands must not do although PID 1 may, and what is only pretended to them. `clone3`, whose flags lie behind a pointer
+/// that a filter cannot follow, and every call younger than the list do not exist: C libraries try the older call after
+/// ENOSYS, and give up after EPERM. The list before has seen to the processor's other tables. By hand, since it compares
+/// ranges and has more than one answer.
+fn commands(ownership: Ownership) -> Vec<sock_filter> {
+    let mut program = vec![step(LOAD, 0, 0, 0)];
+    let mut answer = |calls: &[i64], error: i32| {
+        for call in calls {
+            program.push(step(IF_EQUAL, 0, 1, *call as u32));
+            program.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | error as u32));
+        }
+    };
+    answer(FIRST_ONLY, libc::EPERM);
+    if ownership == Ownership::Pretended {
+        answer(PRETENDED, 0);
+        answer(PRETENDED_ON_ARCH, 0);
+    }
+    answer(&[libc::SYS_clone3], libc::ENOSYS);
+    program.extend([
         step(IF_GREATER, 0, 1, YOUNGEST as u32),
         step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
         step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ]
+    ]);
+    program
 }
 
 /// The youngest call that was considered for the list (`mseal`, Linux 6.10; the number is the same everywhere).
@@ -119,6 +135,10 @@ const PERSONALITIES: &[u64] = &[0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 macro_rules! calls {
     ($($name:ident)*) => { &[$(libc::$name),*] };
 }
+
+/// What PID 1 does for commands and to make views, and nothing else may.
+const FIRST_ONLY: &[i64] =
+    calls!(SYS_setns SYS_unshare SYS_mount SYS_umount2 SYS_pivot_root SYS_open_tree SYS_move_mount);
 
 /// Plainly allowed on every processor. Left out on purpose: namespaces and mounts, other people's keys (`keyctl`), `bpf`,
 /// `perf_event_open`, `userfaultfd`, `io_uring` (its work passes no filter), modules, clocks, swap, quotas, the kernel's

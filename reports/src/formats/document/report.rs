@@ -1,5 +1,7 @@
 //! A run: what became of it, its variants, its trials, and what was left out.
 
+use std::collections::BTreeSet;
+
 use harness_core::Severity;
 
 use super::{Block, listed, numbers, table_of, text};
@@ -17,25 +19,24 @@ pub(in crate::formats) fn reported(results: &Results, look: &Look) -> Vec<Block>
         clean(&format!("run {} · {} · {} · harness {}", run.id, run.suite, run.created, run.harness_version))
             .into_owned(),
     )];
+    let solved = |trial: &&TrialRow| trial.verdict.outcome == OutcomeName::Resolved;
+    let solved: BTreeSet<&str> =
+        results.trials.iter().filter(solved).map(|trial| trial.task.as_str()).collect();
     let tasks = format!(
-        "{} resolved / {} run / {} skipped / {} invalid of {} selected",
-        plural(totals.resolved, "trial"),
-        plural(totals.run, "task"),
+        "tasks: {} resolved / {} run / {} skipped / {} invalid of {} selected",
+        solved.len(),
+        totals.run,
         totals.skipped,
         totals.invalid,
-        plural(totals.selected, "task")
+        totals.selected
     );
     blocks.push(text(Paint::Plain, &tasks));
     let trials = format!(
-        "{} of {} finished: {} resolved, {} unresolved, {} stopped",
-        totals.finished,
-        plural(totals.planned, "planned trial"),
-        totals.resolved,
-        totals.unresolved,
-        totals.stopped
+        "trials: {} resolved / {} unresolved / {} stopped of {} planned",
+        totals.resolved, totals.unresolved, totals.stopped, totals.planned
     );
     blocks.push(text(Paint::Plain, &trials));
-    if !run.complete {
+    if totals.unfinished > 0 {
         let why = run.ended.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
         let left = plural(totals.unfinished, "trial");
         blocks.push(text(Paint::Odd, &format!("not complete{why}: {left} without a result")));
@@ -63,8 +64,12 @@ pub(in crate::formats) fn reported(results: &Results, look: &Look) -> Vec<Block>
     blocks.extend(listed("invalid", limit, invalid));
     let unfinished = run.unfinished.iter().map(|one| {
         let state = if one.started { "started" } else { "not started" };
-        let tries = plural(one.tries.len(), "failed try").replace("trys", "tries");
-        (one.task.as_str(), format!("{}, attempt {}: {state}, {tries}", one.variant, one.attempt))
+        let tries = match one.tries.len() {
+            0 => String::new(),
+            1 => ", 1 failed try".to_owned(),
+            more => format!(", {more} failed tries"),
+        };
+        (one.task.as_str(), format!("{}, attempt {}: {state}{tries}", one.variant, one.attempt))
     });
     blocks.extend(listed("unfinished", limit, unfinished));
     blocks.extend(run.warnings.iter().map(|warning| text(Paint::Odd, &format!("warning: {warning}"))));
@@ -92,8 +97,7 @@ fn variant_notes(results: &Results) -> Vec<Block> {
         .filter_map(|variant| Some(variant.resolved_rate.as_ref()?.method.as_str()))
         .collect();
     if let Some(method) = methods.iter().max() {
-        let note =
-            format!("interval: {method}, for tasks like these; tokens mean, time and lines median, a trial");
+        let note = format!("95% interval: {method}, for tasks like these; tokens: mean; time, lines: median");
         blocks.push(text(Paint::Faint, &note));
     }
     for variant in &results.variants {
@@ -107,18 +111,14 @@ fn variant_notes(results: &Results) -> Vec<Block> {
             blocks.push(text(Paint::Odd, &note));
         }
         let unknown = &variant.unknown;
-        let parts: Vec<String> = [
+        let counts = [
             ("cost", variant.cost_usd.unknown, variant.finished),
             ("tokens", unknown.tokens, variant.n),
             ("diff", unknown.diff, variant.n),
             ("tests", unknown.tests, variant.n),
-        ]
-        .iter()
-        .filter(|(_, count, _)| *count > 0)
-        .map(|(what, count, of)| format!("{what} of {count} of {of}"))
-        .collect();
-        if !parts.is_empty() {
-            blocks.push(text(Paint::Faint, &format!("{}: unknown {}", variant.name, parts.join(", "))));
+        ];
+        if let Some(parts) = unknown_parts(&counts) {
+            blocks.push(text(Paint::Faint, &format!("unknown for {}: {parts}", variant.name)));
         }
     }
     let marked = |severity| {
@@ -139,6 +139,22 @@ fn variant_notes(results: &Results) -> Vec<Block> {
         ));
     }
     blocks
+}
+
+/// `cost (1 of 4 trials); tokens, diff (1 of 3 trials)`: what is unknown as often is named together.
+fn unknown_parts(counts: &[(&str, usize, usize)]) -> Option<String> {
+    let mut parts: Vec<(Vec<&str>, usize, usize)> = Vec::new();
+    for (what, count, of) in counts.iter().filter(|(_, count, _)| *count > 0) {
+        match parts.iter_mut().find(|part| (part.1, part.2) == (*count, *of)) {
+            Some(part) => part.0.push(what),
+            None => parts.push((vec![what], *count, *of)),
+        }
+    }
+    let say = |(names, count, of): &(Vec<&str>, usize, usize)| {
+        format!("{} ({count} of {})", names.join(", "), plural(*of, "trial"))
+    };
+    let said: Vec<String> = parts.iter().map(say).collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 fn trial_table(results: &Results, limit: usize) -> Grid {

@@ -25,7 +25,7 @@ alive() {
     [ -s $pidfile ] || return 1
     read -r pid < $pidfile
     [ -r "/proc/$pid/cmdline" ] || return 1
-    [ "$(tr '\0' '\n' < "/proc/$pid/cmdline" | tail -n +2 | tr '\n' ' ')" = '-m kvd /app/kvd.conf ' ]
+    [ "$({ tr '\0' '\n' < "/proc/$pid/cmdline" | tail -n +2 | tr '\n' ' '; } 2> /dev/null)" = '-m kvd /app/kvd.conf ' ]
 }
 
 wait_for() { # waits up to five seconds for a command to succeed

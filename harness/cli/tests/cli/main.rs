@@ -1,0 +1,18 @@
+//! What people and scripts meet: the program itself, run in sealed rooms. Each file is one part of its behaviour.
+
+#![allow(clippy::unwrap_used)]
+#![expect(unreachable_pub, reason = "a test has no outside: pub means used by other modules")]
+
+mod disk;
+mod errors;
+mod help;
+mod lists;
+mod live;
+mod native;
+mod report;
+mod resume;
+mod room;
+mod run;
+mod screen;
+mod settings;
+mod show;
