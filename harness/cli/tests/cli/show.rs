@@ -155,8 +155,8 @@ fn a_task_is_shown_as_it_is_read() {
 fn a_new_task_reads_and_asks_to_be_filled_in() {
     let room = Room::new();
     assert_snapshot!(room.harness("new task mine").exits(0).said(), @"
-    wrote mine
-    next: fill in the places marked FILL IN, then prove it with
+    wrote mine, a small task that works as it is
+    next: put yours in its place piece by piece, and prove it with
       harness check suite mine
     ");
     room.harness("show task mine").exits(0);
