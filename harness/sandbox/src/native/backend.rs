@@ -21,6 +21,7 @@ use super::environment::Base;
 use super::guest::Guest;
 use super::layers::store::LayerStore;
 use super::process::Surroundings;
+use super::remover::Remover;
 use super::root::{Lower, Root};
 use super::running::Running;
 use super::sandbox::{NativeSandbox, stacked};
@@ -68,6 +69,7 @@ pub(crate) struct Native {
     /// File systems of a given size, or why there are none.
     disks: Result<DiskPool, String>,
     watchdog: Watchdog,
+    remover: Arc<Remover>,
     /// What runs, with the label of its run.
     running: Mutex<Vec<(String, Weak<Running>)>>,
     /// The folder of all scratch folders, as recipes name it.
@@ -102,6 +104,7 @@ impl Native {
             cgroups,
             disks,
             watchdog: Watchdog::new(),
+            remover: Arc::new(Remover::start().map_err(|error| SandboxError::host("start a thread", error))?),
             running: Mutex::default(),
             options,
             scratch,
@@ -195,7 +198,7 @@ impl Native {
     async fn store(&self, scratch: Scratch, limits: &Limits) -> Result<Store, SandboxError> {
         let refused = |error| SandboxError::host("make room for what a sandbox writes", error);
         let (Some(limit), Ok(pool)) = (limits.disk_bytes, &self.disks) else {
-            return Store::in_scratch(scratch, &self.uppers).map_err(refused);
+            return Store::in_scratch(scratch, &self.uppers, &self.remover).map_err(refused);
         };
         let pool = pool.clone();
         let disk = tokio::task::spawn_blocking(move || pool.take(limit))
@@ -203,7 +206,7 @@ impl Native {
             .unwrap_or_else(|_| Err(std::io::Error::other("the thread that makes it ended")))
             .map_err(refused)?;
         let attached = self.spawner.attach_mount(&scratch.path(), disk.root()).await?;
-        Store::on_disk(scratch, disk, attached).map_err(refused)
+        Store::on_disk(scratch, disk, attached, &self.remover).map_err(refused)
     }
 
     /// Ends a sandbox that writes more than it may, where no file system of its own stops it.
@@ -263,7 +266,7 @@ impl Native {
             .map(NewGroup::new);
         let mut join = match &group {
             Some(group) => {
-                group.record(&store.scratch.path()).map_err(refused("write down a group of processes"))?;
+                group.record(&store.path()).map_err(refused("write down a group of processes"))?;
                 group.get().join().map_err(refused("open a group of processes"))?
             }
             None => Join::default(),

@@ -18,6 +18,7 @@ pub(crate) mod layers;
 mod process;
 pub(crate) mod proxy;
 pub(crate) mod remove;
+mod remover;
 mod root;
 mod running;
 mod sandbox;

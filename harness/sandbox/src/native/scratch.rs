@@ -175,12 +175,18 @@ impl ScratchStore {
 
     /// Moves a folder out of sight, then removes it, so that half of one is never found.
     fn discard(&self, name: &str) -> io::Result<Removed> {
+        match self.put_aside(name)? {
+            Some(trash) => remove(&trash),
+            None => Ok(Removed::default()),
+        }
+    }
+
+    fn put_aside(&self, name: &str) -> io::Result<Option<PathBuf>> {
         let trash = self.trash.join(format!("{}-{}", name.trim_start_matches('.'), new_id()?));
         match fs::rename(self.live.join(name), &trash) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Removed::default()),
-            renamed => renamed?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            renamed => renamed.map(|()| Some(trash)),
         }
-        remove(&trash)
     }
 
     fn empty_trash(&self, reaped: &mut Reaped) -> io::Result<()> {
@@ -202,6 +208,15 @@ impl Scratch {
     /// The folder. What is made in it must not be named `lock` or `owner.json`.
     pub(crate) fn path(&self) -> PathBuf {
         self.store.live.join(&self.id)
+    }
+
+    /// Moves it out of sight and says where it is, for someone else to remove. Whatever happens, the next reap finds it.
+    ///
+    /// # Errors
+    /// When it could not be moved; the next reap finds it then, too.
+    pub(crate) fn put_aside(mut self) -> io::Result<Option<PathBuf>> {
+        self.gone = true;
+        self.store.put_aside(&self.id)
     }
 
     /// Removes it; blocks as long as that takes. What is mounted in it must be gone.

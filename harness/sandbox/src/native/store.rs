@@ -11,6 +11,7 @@ use harness_guest::recipe::Source;
 use rustix::fs::{AtFlags, Mode};
 
 use super::disk::image::Disk;
+use super::remover::Remover;
 use super::root::Root;
 use super::scratch::Scratch;
 use super::spawner::Attached;
@@ -23,26 +24,59 @@ pub(crate) struct Store {
     folder: File,
     /// Taken down after the attachment above.
     pub(crate) disk: Option<Disk>,
-    pub(crate) scratch: Scratch,
+    scratch: Option<Scratch>,
+    remover: Arc<Remover>,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // What cannot even be moved is left for the next reap.
+        if let Some(Ok(Some(trash))) = self.scratch.take().map(Scratch::put_aside) {
+            self.remover.remove(trash);
+        }
+    }
 }
 
 impl Store {
     /// In the scratch folder itself; `uppers` is the folder of all scratch folders.
-    pub(crate) fn in_scratch(scratch: Scratch, uppers: &Arc<Attached>) -> io::Result<Store> {
+    pub(crate) fn in_scratch(
+        scratch: Scratch,
+        uppers: &Arc<Attached>,
+        remover: &Arc<Remover>,
+    ) -> io::Result<Store> {
         let folder = File::open(scratch.path())?;
         let prefix = format!("{}/", scratch.id());
-        Ok(Store { attached: Arc::clone(uppers), prefix, folder, disk: None, scratch })
+        Ok(Store {
+            attached: Arc::clone(uppers),
+            prefix,
+            folder,
+            disk: None,
+            scratch: Some(scratch),
+            remover: Arc::clone(remover),
+        })
     }
 
     /// On a file system that was attached.
-    pub(crate) fn on_disk(scratch: Scratch, disk: Disk, attached: Attached) -> io::Result<Store> {
+    pub(crate) fn on_disk(
+        scratch: Scratch,
+        disk: Disk,
+        attached: Attached,
+        remover: &Arc<Remover>,
+    ) -> io::Result<Store> {
         let folder = File::from(rustix::fs::openat(
             disk.root(),
             ".",
             rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
             Mode::empty(),
         )?);
-        Ok(Store { attached: Arc::new(attached), prefix: String::new(), folder, disk: Some(disk), scratch })
+        Ok(Store {
+            attached: Arc::new(attached),
+            prefix: String::new(),
+            folder,
+            disk: Some(disk),
+            scratch: Some(scratch),
+            remover: Arc::clone(remover),
+        })
     }
 
     /// Makes the folders.
@@ -71,10 +105,15 @@ impl Store {
         Source { slot: self.attached.slot, below: format!("{}w/{index}", self.prefix).into_bytes() }
     }
 
+    /// The scratch folder.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.scratch.as_ref().expect("it is there until this is dropped").path()
+    }
+
     /// The folder of all upper folders on the host, when they are in the scratch folder. (The kernel's work folders beside it are
     /// closed to ordinary users, and hold nothing that lasts.)
     pub(crate) fn uppers(&self) -> PathBuf {
-        self.scratch.path().join("u")
+        self.path().join("u")
     }
 
     /// The folder that holds them all, here.
