@@ -251,7 +251,7 @@ async fn step(
             let half = OutputSpec { head: MAX_OUTPUT / 2, tail: MAX_OUTPUT / 2, ..OutputSpec::default() };
             let stdin = stdin.map_or(Stdin::Empty, |text| Stdin::Bytes(text.into_bytes()));
             let spec = ExecSpec { stdin, stdout: half.clone(), stderr: half, ..ExecSpec::new(process) };
-            let result = session.sandbox.exec(spec).await.map(|result| {
+            session.sandbox.exec(spec).await.map(|result| {
                 let (code, signal) = match result.exit {
                     Exit::Code(code) => (Some(code), None),
                     Exit::Signal(signal) => (None, Some(signal)),
@@ -264,8 +264,7 @@ async fn step(
                     "stdout": text(&result.stdout), "stderr": text(&result.stderr),
                     "stdout_bytes": result.stdout.total, "stderr_bytes": result.stderr.total,
                 })
-            });
-            result
+            })
         }
         Call::Read { path } => {
             let path = absolute(session, &path);
