@@ -26,7 +26,7 @@ fn a_runs_folder_that_cannot_be_written_is_named_with_its_cause() {
     std::fs::create_dir(room.path("closed")).unwrap();
     std::fs::set_permissions(room.path("closed"), std::fs::Permissions::from_mode(0o555)).unwrap();
     let line = "run suite tasks --sandbox memory --run-id r --runs-dir closed";
-    assert_snapshot!(room.harness(line).exits(1).said(), @"");
+    assert_snapshot!(room.harness(line).exits(1).said(), @"error: cannot make the folder closed/.making-r: Permission denied (os error 13)");
 }
 
 /// A file system of its own at a folder, unmounted at the end.
