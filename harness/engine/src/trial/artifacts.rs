@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use harness_core::{Severity, Step};
-use harness_sandbox::{GetOptions, Place, PutOptions, Sandbox, SandboxError, Source};
+use harness_sandbox::{Change, FileType, GetOptions, Place, PutOptions, Sandbox, SandboxError, Source};
 use serde_json::json;
 
 use super::attempt::{Attempt, Stop};
@@ -16,14 +16,23 @@ const MAX_ENTRIES: u64 = 100_000;
 
 /// Takes the declared artifacts and everything in `/logs/artifacts` into the trial's folder, with a manifest.
 /// One that was never made is a mark in the manifest, not an error.
-pub(super) async fn take(attempt: &mut Attempt, sandbox: &dyn Sandbox, step: &Step) -> Result<(), Stop> {
+///
+/// `changes` says whether there is anything in `/logs/artifacts`: making folders to find out that there is not costs more than
+/// everything else that is written for a short trial.
+pub(super) async fn take(
+    attempt: &mut Attempt,
+    sandbox: &dyn Sandbox,
+    step: &Step,
+    changes: Option<&[Change]>,
+) -> Result<(), Stop> {
     let task = attempt.context.task.clone();
     let root = attempt.context.dir.join("artifacts");
     let declared = task.artifacts.iter().chain(&step.artifacts);
     let always =
         harness_core::task::Artifact { source: ALWAYS.into(), destination: None, exclude: Vec::new() };
     let mut entries = Vec::new();
-    for artifact in declared.chain([&always]) {
+    let always = changes.is_none_or(|changes| changes.iter().any(within_always)).then_some(&always);
+    for artifact in declared.chain(always) {
         let place = artifact.destination.as_deref().unwrap_or(&artifact.source);
         let Some(to) = below(&root, place) else {
             entries.push(json!({"source": artifact.source, "status": "refused", "message": "its destination leads outside"}));
@@ -59,6 +68,13 @@ pub(super) async fn take(attempt: &mut Attempt, sandbox: &dyn Sandbox, step: &St
     }
     let text = serde_json::to_vec_pretty(&json!({ "artifacts": entries })).expect("plain data");
     write(&root, "manifest.json", &text)
+}
+
+/// Something in the folder, or something else in its place.
+fn within_always(change: &Change) -> bool {
+    let replaced = change.file_type != Some(FileType::Folder);
+    let rest = change.path.strip_prefix(ALWAYS.as_bytes());
+    rest.is_some_and(|rest| rest.starts_with(b"/") || (rest.is_empty() && replaced))
 }
 
 async fn get(sandbox: &dyn Sandbox, from: &str, to: &Path, options: GetOptions) -> Result<(), SandboxError> {

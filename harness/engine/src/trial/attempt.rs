@@ -438,7 +438,7 @@ impl Attempt {
             Err(SandboxError::TooLarge { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        artifacts::take(self, sandbox, step).await?;
+        artifacts::take(self, sandbox, step, changes.as_deref()).await?;
         if let Some(changes) = &changes {
             self.details.diff = capture::patch(self, sandbox, changes, &place.workdir).await?;
         } else {

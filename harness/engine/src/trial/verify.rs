@@ -41,7 +41,7 @@ pub(super) async fn in_place(
     let Some(changes) = changes else {
         let limit = super::capture::MAX_CHANGES;
         let reason = format!(
-            "the agent changed more than {limit} paths: what the tests would run cannot be told apart from what it left"
+            "the agent changed more than can be looked at (over {limit} paths, or folders nested without end), so what the tests would run cannot be told apart from what it left"
         );
         return Ok(Err(reason));
     };

@@ -1,6 +1,6 @@
 //! What is kept of one stream: its first bytes, its last bytes in a ring, a file up to a limit, and a count.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt;
@@ -16,24 +16,26 @@ pub(super) struct Keep {
     total: u64,
 }
 
-/// The file that gets everything up to a limit.
+/// The file that gets everything up to a limit. Made with the first byte: most commands say nothing, and a new file is dear.
 struct Tee {
-    file: File,
+    file: Option<File>,
     path: PathBuf,
     left: u64,
 }
 
 impl Keep {
-    /// Opens the file, where one is asked for, before the first byte: a wrong path is told at once.
+    /// Looks at the file's folder, where one is asked for, before the first byte: a wrong path is told at once.
     pub(super) async fn open(spec: &OutputSpec) -> Result<Keep, SandboxError> {
         let file = match &spec.file {
             None => None,
             Some(path) => {
-                let opened = OpenOptions::new().create(true).append(true).open(path).await;
-                let file = opened.map_err(|error| {
-                    SandboxError::host(format!("open {} for output", path.display()), error)
-                })?;
-                Some(Tee { file, path: path.clone(), left: spec.file_limit })
+                // One look, not worth a trip to another thread.
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                // A path into the folder itself, so that anything else in its place is an error too.
+                if let Some(error) = folder.and_then(|folder| std::fs::metadata(folder.join(".")).err()) {
+                    return Err(refused(path, error));
+                }
+                Some(Tee { file: None, path: path.clone(), left: spec.file_limit })
             }
         };
         Ok(Keep { head: Vec::new(), head_limit: spec.head, tail: Ring::new(spec.tail), file, total: 0 })
@@ -46,9 +48,7 @@ impl Keep {
         self.head.extend_from_slice(head);
         self.tail.push(rest);
         if let Some(tee) = &mut self.file {
-            let count = usize::try_from(tee.left).unwrap_or(usize::MAX).min(bytes.len());
-            tee.file.write_all(&bytes[..count]).await.map_err(|error| tee.refused(error))?;
-            tee.left -= count as u64;
+            tee.take(bytes).await?;
         }
         Ok(())
     }
@@ -56,16 +56,35 @@ impl Keep {
     /// Hands out what was kept, after the file has everything (tokio's files write behind).
     pub(super) async fn finish(self) -> Result<Captured, SandboxError> {
         if let Some(mut tee) = self.file {
-            tee.file.flush().await.map_err(|error| tee.refused(error))?;
+            if let Some(file) = &mut tee.file {
+                file.flush().await.map_err(|error| refused(&tee.path, error))?;
+            }
         }
         Ok(Captured { head: self.head, tail: self.tail.into_vec(), total: self.total, held_open: false })
     }
 }
 
 impl Tee {
-    fn refused(&self, error: std::io::Error) -> SandboxError {
-        SandboxError::host(format!("write output to {}", self.path.display()), error)
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), SandboxError> {
+        let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+        if count == 0 {
+            return Ok(());
+        }
+        if self.file.is_none() {
+            let opened = OpenOptions::new().create(true).append(true).open(&self.path).await;
+            self.file = Some(opened.map_err(|error| {
+                SandboxError::host(format!("open {} for output", self.path.display()), error)
+            })?);
+        }
+        let file = self.file.as_mut().expect("it was just opened");
+        file.write_all(&bytes[..count]).await.map_err(|error| refused(&self.path, error))?;
+        self.left -= count as u64;
+        Ok(())
     }
+}
+
+fn refused(path: &Path, error: std::io::Error) -> SandboxError {
+    SandboxError::host(format!("write output to {}", path.display()), error)
 }
 
 /// The last `limit` bytes of what was pushed. It grows as it is filled, then overwrites in place.
