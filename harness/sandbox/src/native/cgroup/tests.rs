@@ -225,6 +225,15 @@ fn cgroup_tables_of_other_machines_are_understood() {
     let found = Cgroups::from_tables("0::/user.slice/session-3.scope\n", &mount);
     assert!(found.make("x", &Limits::default()).unwrap().is_none());
     assert!(found.support().missing[0].contains("none of cpu, memory and pids"), "{:?}", found.support());
+    // Who was moved aside earlier looks beside, not below.
+    let aside = place.path().join("given/harness-self");
+    fs::create_dir_all(&aside).unwrap();
+    for folder in [aside.as_path(), aside.parent().unwrap()] {
+        fs::write(folder.join("cgroup.procs"), "").unwrap();
+        fs::write(folder.join("cgroup.controllers"), "io\n").unwrap();
+    }
+    let found = Cgroups::from_tables("0::/given/harness-self\n", &mount);
+    assert!(found.support().missing[0].contains("/given:"), "{:?}", found.support());
     // A container without a namespace for groups.
     let memory = place.path().join("memory");
     fs::create_dir_all(memory.join("inner")).unwrap();
