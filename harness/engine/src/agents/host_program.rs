@@ -119,14 +119,17 @@ pub(super) async fn work(
     let served = tokio::time::timeout(session.timeout, program.serve(session, &greeting)).await;
     let Program { input, mut report, .. } = program;
     drop(input);
-    let done = match served {
-        Ok(done) => done?,
-        Err(_) => {
-            drop(group);
-            report.exit = AgentExit::TimedOut;
-            return Ok(report);
+    // What it said for people and we have not read yet; whoever keeps the stream open after it does not keep us.
+    let mut complaint = [0u8; 8192];
+    let rest = async {
+        while let Ok(length @ 1..) = errors.read(&mut complaint).await {
+            log.add(&complaint[..length])?;
         }
+        Ok::<_, SandboxError>(())
     };
+    if let Ok(kept) = tokio::time::timeout(Duration::from_secs(2), rest).await {
+        kept?;
+    }
     let status = tokio::time::timeout(Duration::from_secs(5), child.wait()).await;
     if !done && report.message.is_none() {
         report.message = Some(match status {
