@@ -117,8 +117,16 @@ pub(super) async fn work(
     });
     // Its time ends here and not by dropping this whole call, so that what it reported until then is kept.
     let served = tokio::time::timeout(session.timeout, program.serve(session, &greeting)).await;
-    let Program { input, mut report, .. } = program;
+    let Program { input, mut report, mut errors, mut log, .. } = program;
     drop(input);
+    let done = match served {
+        Ok(done) => done?,
+        Err(_) => {
+            drop(group);
+            report.exit = AgentExit::TimedOut;
+            return Ok(report);
+        }
+    };
     // What it said for people and we have not read yet; whoever keeps the stream open after it does not keep us.
     let mut complaint = [0u8; 8192];
     let rest = async {
