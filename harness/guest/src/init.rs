@@ -11,6 +11,7 @@ use harness_guest::recipe::Recipe;
 use harness_guest::socket::{self, Frame};
 use harness_guest::sys;
 
+use crate::door::Door;
 use crate::exec::{self, Surroundings};
 use crate::files;
 use crate::kill::{self, Reaped, Tree};
@@ -24,7 +25,16 @@ const REPORT_LIMIT: u64 = 4096;
 
 /// Serves the control socket until the host closes it, which ends everything in the sandbox.
 pub(crate) fn run(recipe: &Recipe, control: OwnedFd, commands_groups: Vec<OwnedFd>) -> ! {
-    match Init::new(recipe, control, commands_groups).and_then(|mut init| init.serve()) {
+    serve(Init::new(recipe, control, None, commands_groups))
+}
+
+/// The same where a successor may take over: then the sandbox outlives its host.
+pub(crate) fn run_behind(recipe: &Recipe, control: OwnedFd, door: Door) -> ! {
+    serve(Init::new(recipe, control, Some(door), Vec::new()))
+}
+
+fn serve(init: io::Result<Init<'_>>) -> ! {
+    match init.and_then(|mut init| init.serve()) {
         Ok(()) => exit(0),
         Err(_) => exit(1),
     }
@@ -32,7 +42,10 @@ pub(crate) fn run(recipe: &Recipe, control: OwnedFd, commands_groups: Vec<OwnedF
 
 struct Init<'a> {
     recipe: &'a Recipe,
-    control: OwnedFd,
+    /// `None` between a host and its successor.
+    control: Option<OwnedFd>,
+    /// Where a successor may come from.
+    door: Option<Door>,
     signals: OwnedFd,
     null: OwnedFd,
     terminals: OwnedFd,
@@ -80,12 +93,23 @@ enum State {
 }
 
 impl<'a> Init<'a> {
-    fn new(recipe: &'a Recipe, control: OwnedFd, commands_groups: Vec<OwnedFd>) -> io::Result<Init<'a>> {
+    fn new(
+        recipe: &'a Recipe,
+        control: OwnedFd,
+        door: Option<Door>,
+        commands_groups: Vec<OwnedFd>,
+    ) -> io::Result<Init<'a>> {
+        // "Everything but PID 1" is everything that we may kill: elsewhere that would be the whole machine.
+        // SAFETY: plain getpid.
+        if unsafe { libc::getpid() } != 1 {
+            return Err(io::Error::other("not PID 1 of a process namespace"));
+        }
         let null = sys::open(c"/dev/null", libc::O_RDWR)?;
         // SAFETY: nothing owns 0, 1, 2 here; from now on they are harmless, and no descriptor that comes in gets their number.
         unsafe {
             for number in 0..3 {
-                if null.as_raw_fd() != number && control.as_raw_fd() != number {
+                let door = door.as_ref().map(Door::listener);
+                if null.as_raw_fd() != number && control.as_raw_fd() != number && door != Some(number) {
                     sys::check(libc::dup2(null.as_raw_fd(), number))?;
                 }
             }
@@ -98,6 +122,7 @@ impl<'a> Init<'a> {
             commands_groups.into_iter().map(above_streams).collect::<io::Result<_>>()?;
         let mut kept =
             vec![null.as_raw_fd(), control.as_raw_fd(), terminals.as_raw_fd(), signals.as_raw_fd()];
+        kept.extend(door.as_ref().map(Door::listener));
         kept.extend(commands_groups.iter().map(AsRawFd::as_raw_fd));
         kept.sort_unstable();
         let mut next = 3;
@@ -111,7 +136,8 @@ impl<'a> Init<'a> {
         }
         Ok(Init {
             recipe,
-            control,
+            control: Some(control),
+            door,
             signals,
             null,
             terminals,
@@ -134,7 +160,7 @@ impl<'a> Init<'a> {
                 .collect();
             let room = if self.outbox.is_empty() { 0 } else { libc::POLLOUT };
             let mut polled = vec![
-                libc::pollfd { fd: self.control.as_raw_fd(), events: libc::POLLIN | room, revents: 0 },
+                libc::pollfd { fd: self.control_number(), events: libc::POLLIN | room, revents: 0 },
                 libc::pollfd { fd: self.signals.as_raw_fd(), events: libc::POLLIN, revents: 0 },
             ];
             polled.extend(reporting.iter().map(|(_, fd)| libc::pollfd {
@@ -147,6 +173,9 @@ impl<'a> Init<'a> {
                 events: libc::POLLIN,
                 revents: 0,
             }));
+            let building = self.building.len();
+            let door = self.door.as_ref().map(Door::descriptors).unwrap_or_default();
+            polled.extend(door.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }));
             // SAFETY: the array and its length go together.
             let ready =
                 unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, self.timeout_ms()) };
@@ -164,7 +193,7 @@ impl<'a> Init<'a> {
                 }
             }
             let answered: Vec<bool> =
-                polled[2 + reporting.len()..].iter().map(|slot| slot.revents != 0).collect();
+                polled[2 + reporting.len()..][..building].iter().map(|slot| slot.revents != 0).collect();
             self.take_views(&answered)?;
             if polled[1].revents != 0 {
                 self.drain_signals();
@@ -174,13 +203,37 @@ impl<'a> Init<'a> {
                 self.flush()?;
             }
             if polled[0].revents & (libc::POLLIN | libc::POLLHUP | libc::POLLERR) != 0 {
-                match socket::receive(self.control.as_fd())? {
-                    Some(frame) => self.handle(frame)?,
-                    None => return Ok(()),
+                let received = match &self.control {
+                    Some(control) => socket::receive(control.as_fd()),
+                    None => Ok(None),
+                };
+                match (received, &self.door) {
+                    (Ok(Some(frame)), _) => self.handle(frame)?,
+                    (Ok(None), None) => return Ok(()),
+                    (Err(error), None) => return Err(error),
+                    (_, Some(_)) => self.let_go(),
                 }
+            }
+            let ready: Vec<bool> =
+                polled[2 + reporting.len() + building..].iter().map(|slot| slot.revents != 0).collect();
+            if let Some(successor) = self.door.as_mut().and_then(|door| door.look(&ready)) {
+                self.let_go();
+                self.control = Some(successor);
+                self.reply(&Reply::Ready, Vec::new())?;
             }
             self.keep_deadlines()?;
         }
+    }
+
+    fn control_number(&self) -> i32 {
+        // The kernel passes over -1.
+        self.control.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// The host is gone, and a successor may come. What it was to be told is nobody's any more.
+    fn let_go(&mut self) {
+        self.control = None;
+        self.outbox.clear();
     }
 
     fn handle(&mut self, frame: Frame) -> io::Result<()> {
@@ -245,6 +298,7 @@ impl<'a> Init<'a> {
                     self.fail(call, Failure::Host, format!("listen on port {port} inside: {error}"))
                 }
             },
+            Request::Secret { .. } => Ok(()),
             Request::Files { call, view, op } => {
                 let Some(view) = self.place(view) else {
                     return self.fail(call, Failure::Host, "there is no such view".to_owned());
@@ -404,7 +458,8 @@ impl<'a> Init<'a> {
             State::Ending(kill_at) => Some(kill_at.saturating_sub(now).min(SWEEP_MS)),
             State::TimedOut | State::Killed { .. } => Some(SWEEP_MS),
         });
-        next.min().map_or(-1, |ms| libc::c_int::try_from(ms).unwrap_or(libc::c_int::MAX))
+        let door = self.door.as_ref().and_then(Door::deadline).map(|deadline| deadline.saturating_sub(now));
+        next.chain(door).min().map_or(-1, |ms| libc::c_int::try_from(ms).unwrap_or(libc::c_int::MAX))
     }
 
     /// The mount namespace of a view, `Some(None)` for the sandbox itself.
@@ -421,7 +476,9 @@ impl<'a> Init<'a> {
 
     /// Sends, or keeps for later when the socket is full: a host that is slow to read stops nothing here.
     fn reply(&mut self, reply: &Reply, fds: Vec<OwnedFd>) -> io::Result<()> {
-        self.outbox.push_back((socket::framed(&reply.encode()), 0, fds));
+        if self.control.is_some() {
+            self.outbox.push_back((socket::framed(&reply.encode()), 0, fds));
+        }
         self.flush()
     }
 
@@ -429,11 +486,16 @@ impl<'a> Init<'a> {
         while let Some((bytes, sent, fds)) = self.outbox.front_mut() {
             let raw: Vec<i32> =
                 if *sent == 0 { fds.iter().map(AsRawFd::as_raw_fd).collect() } else { Vec::new() };
-            match socket::send_some_now(self.control.as_fd(), &bytes[*sent..], &raw) {
+            let Some(control) = &self.control else { return Ok(()) };
+            match socket::send_some_now(control.as_fd(), &bytes[*sent..], &raw) {
                 Ok(count) => *sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
+                Err(error) if self.door.is_none() => return Err(error),
+                Err(_) => {
+                    self.let_go();
+                    return Ok(());
+                }
             }
             if *sent == bytes.len() {
                 self.outbox.pop_front();

@@ -1,5 +1,7 @@
-//! The guest program: started by the host as `spawner`, a small helper that clones sandboxes and becomes PID 1 in each.
+//! The guest program: started by the host as `spawner`, a small helper that clones sandboxes and becomes PID 1 in each; or, in
+//! a sandbox that another program made, as PID 1 with `listen PATH`.
 
+mod door;
 mod exec;
 mod files;
 mod init;
@@ -19,6 +21,11 @@ fn main() -> ExitCode {
         Some("spawner") => match spawner::run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
+        },
+        Some("listen") => match arguments.next().map(|path| door::run(path.as_ref())) {
+            Some(Err(_)) => ExitCode::FAILURE,
+            Some(Ok(())) => ExitCode::SUCCESS,
+            None => ExitCode::from(2),
         },
         _ => ExitCode::from(2),
     }

@@ -165,6 +165,9 @@ pub struct ViewOverlay {
     pub lowers: Vec<(u32, Vec<u8>)>,
 }
 
+/// Length of the secret that lets a successor in.
+pub const SECRET_BYTES: usize = 32;
+
 /// From the host to PID 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
@@ -224,6 +227,12 @@ pub enum Request {
         call: u32,
         /// The port; 0 lets the kernel choose.
         port: u16,
+    },
+    /// First of all, and only where PID 1 waits behind a socket of its own: what a successor will have to show. Answered by
+    /// [`Reply::Ready`].
+    Secret {
+        /// Random, kept by the host.
+        secret: [u8; SECRET_BYTES],
     },
 }
 
@@ -484,6 +493,11 @@ impl Request {
                 to.u32(*call);
                 to.u32(u32::from(*port));
             }
+            Request::Secret { secret } => {
+                to = Encoder::new(9);
+                to.u32(0);
+                to.bytes(secret);
+            }
         }
         to.finish()
     }
@@ -506,6 +520,9 @@ impl Request {
             5 => Request::Stop { call, on: from.u8()? != 0 },
             6 => Request::Files { call, view: from.u32()?, op: decode_file_op(&mut from)? },
             7 => Request::View { call, spec: Box::new(decode_view(&mut from)?) },
+            9 => Request::Secret {
+                secret: from.bytes()?.try_into().map_err(|_| Malformed("a secret of another length"))?,
+            },
             8 => Request::Listen {
                 call,
                 port: u16::try_from(from.u32()?).map_err(|_| Malformed("a port above 65535"))?,

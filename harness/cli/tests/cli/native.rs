@@ -1,1 +1,129 @@
-//! The README's promise, for real: the bundled suite in the native sandbox, from an empty folder.
+//! The README's promise, for real: tasks in the native sandbox, from an empty folder. Skipped by name where it does not work.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::room::{Room, wait, words};
+
+/// A room in which the native sandbox works, or why there is none.
+fn room() -> Option<Room> {
+    let room = Room::new();
+    let doctor = room.harness("doctor --sandbox native");
+    if doctor.code != 0 {
+        println!("skipped: the native sandbox does not work here:\n{}", doctor.out);
+        return None;
+    }
+    Some(room)
+}
+
+/// Mounts of this machine that lie below the room: none may be left.
+fn mounts(room: &Room) -> Vec<String> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let root = room.root().display().to_string();
+    mounts.lines().filter(|line| line.contains(&root)).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_main_command_runs_the_bundled_suite_from_an_empty_folder() {
+    let Some(room) = room() else { return };
+    let mut command = room.command();
+    // As the README says it, but for the time limits: other tests run beside this one.
+    command.args(["run", "suite", "--timeout-multiplier", "4", "--run-id", "r"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let out = std::thread::spawn({
+        let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        move || {
+            let talk = std::thread::spawn(move || std::io::read_to_string(&mut err).unwrap());
+            (std::io::read_to_string(&mut out).unwrap(), talk.join().unwrap())
+        }
+    });
+    let status = wait(&mut child, Duration::from_secs(900));
+    let (out, err) = out.join().unwrap();
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "{out}\n{err}");
+    assert!(err.contains("harness show trial r "), "{err}");
+
+    let report = room.harness("report r --format json").exits(0).json();
+    for skip in report["skipped"].as_array().unwrap() {
+        println!("skipped: {skip}");
+    }
+    let trials = report["trials"].as_array().unwrap();
+    let tasks = room.harness("list tasks --format json").exits(0).json().as_array().unwrap().len();
+    let skipped = report["skipped"].as_array().unwrap().len();
+    assert_eq!(trials.len(), 2 * (tasks - skipped), "every task that can run has both trials");
+    let wrong: Vec<_> = trials
+        .iter()
+        .filter(|trial| {
+            let expected = if trial["variant"] == "oracle" { "resolved" } else { "unresolved" };
+            trial["outcome"] != expected
+        })
+        .map(|trial| {
+            format!("{}/{}: {} {}", trial["task"], trial["variant"], trial["outcome"], trial["reason"])
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(mounts(&room), Vec::<String>::new());
+}
+
+#[test]
+fn a_new_task_passes_its_check_as_it_is_and_fails_it_when_its_solution_is_wrong() {
+    let Some(room) = room() else { return };
+    room.harness("new task mine").exits(0);
+    let done = room.harness("check suite mine --sandbox native").exits(0);
+    assert!(done.out.contains("1 of 1 task is sound"), "{}", done.out);
+    room.write("mine/solution/solve.sh", "#!/bin/sh\nexit 0\n");
+    let done = room.harness("check suite mine --sandbox native").exits(8);
+    assert!(done.out.contains("its own solution does not resolve it"), "{}", done.out);
+}
+
+#[test]
+fn killed_at_random_moments_and_resumed_a_run_ends_with_every_trial_once() {
+    let Some(room) = room() else { return };
+    for id in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        room.slow_task(id, 0.4);
+    }
+    let line = "run suite tasks --agent oracle --sandbox native --rootfs host -j 2 --run-id r";
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
+    println!("moments are drawn from {seed}");
+    let mut random = u64::from(seed) | 1;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as u32
+    };
+    let began = Instant::now();
+    let mut kills = 0;
+    while kills < 12 && began.elapsed() < Duration::from_secs(40) {
+        let started = room.path(".harness/runs/r/manifest.json").exists();
+        let mut command = room.command();
+        command.args(words(if started { "resume r" } else { line }));
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(u64::from(next() % 900)));
+        let ended = child.try_wait().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if let Some(status) = ended {
+            assert!(status.success(), "{status}");
+            break;
+        }
+        kills += 1;
+    }
+    println!("killed {kills} times");
+    let started = room.path(".harness/runs/r/manifest.json").exists();
+    room.harness(if started { "resume r" } else { line }).exits(0);
+    let report = room.harness("report r --format json").exits(0).json();
+    let mut trials: Vec<_> = report["trials"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|trial| format!("{} {}", trial["task"].as_str().unwrap(), trial["outcome"].as_str().unwrap()))
+        .collect();
+    trials.sort();
+    let expected: Vec<_> = ('a'..='h').map(|id| format!("{id} resolved")).collect();
+    assert_eq!(trials, expected);
+    let journal = room.read(".harness/runs/r/journal.jsonl");
+    assert_eq!(journal.matches("\"event\":\"trial_finished\"").count(), 8);
+    // Whatever the kills left, the last run removed.
+    let left = room.harness("clean --dry-run --format json").exits(0).json();
+    assert_eq!(left["removed"], serde_json::json!([]));
+    assert_eq!(mounts(&room), Vec::<String>::new());
+}

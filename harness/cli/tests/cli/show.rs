@@ -62,18 +62,10 @@ fn a_trial_tells_its_story() {
       memory, root memory, network none
       weak: runs nothing real
 
-    agent.log
-      (empty)
-
-    verify.log
-      (empty)
-
     files
       .harness/runs/r/trials/one/oracle/1
-        agent.log (0 bytes)
         patch.diff (88 bytes)
         verifier/reward.txt (2 bytes)
-        verify.log (0 bytes)
     ");
     assert_snapshot!(room.harness("show trial r one/noop/1").exits(0).shown(), @"
     one · noop · attempt 1
@@ -155,8 +147,8 @@ fn a_task_is_shown_as_it_is_read() {
 fn a_new_task_reads_and_asks_to_be_filled_in() {
     let room = Room::new();
     assert_snapshot!(room.harness("new task mine").exits(0).said(), @"
-    wrote mine
-    next: fill in the places marked FILL IN, then prove it with
+    wrote mine, a small task that works as it is
+    next: put yours in its place piece by piece, and prove it with
       harness check suite mine
     ");
     room.harness("show task mine").exits(0);

@@ -22,8 +22,8 @@ pub(crate) struct Stack<'a> {
 /// Paths inside that sandboxes have because something is mounted there.
 pub(crate) type MountPoints<'a> = &'a [Vec<u8>];
 
-/// Deepest path that is looked at.
-const DEPTH: usize = 1024;
+/// Deepest path that is looked at: each level holds a descriptor for each layer and a part of a small stack.
+const DEPTH: usize = 200;
 
 /// Appends what differs in one overlay.
 ///

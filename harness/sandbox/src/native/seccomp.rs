@@ -1,12 +1,7 @@
 //! Which system calls work inside: an allow-list with the reach of a container engine's default profile for a container
 //! without extra capabilities, made into programs that the guest installs in order before it starts anything.
 
-use std::collections::BTreeMap;
-
-use seccompiler::{
-    BackendError, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, sock_filter,
-};
+use libc::sock_filter;
 
 /// Whether files inside can have owners other than root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +28,8 @@ pub(crate) struct Programs {
 }
 
 /// See [`Programs`].
-///
-/// # Errors
-/// On a processor for which there is no list.
-pub(crate) fn programs(ownership: Ownership) -> Result<Programs, BackendError> {
-    Ok(Programs { first: vec![bytes_of(&allow_list()?)], commands: vec![bytes_of(&commands(ownership))] })
+pub(crate) fn programs(ownership: Ownership) -> Programs {
+    Programs { first: vec![bytes_of(&allow_list())], commands: vec![bytes_of(&commands(ownership))] }
 }
 
 /// Length of one instruction in [`programs`]' bytes.
@@ -53,41 +45,92 @@ fn bytes_of(program: &[sock_filter]) -> Vec<u8> {
     bytes
 }
 
-fn arch() -> Result<TargetArch, BackendError> {
-    TargetArch::try_from(std::env::consts::ARCH)
-}
-
 /// Everything that is not named gets EPERM. Calls through another architecture's table (32-bit, for one) end the process;
 /// x32 numbers are in no list, since they carry a bit of their own.
-fn allow_list() -> Result<Vec<sock_filter>, BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in ALLOWED.iter().chain(ALLOWED_YOUNG).chain(ALLOWED_ON_ARCH).chain(FIRST_ONLY) {
-        rules.insert(*call, Vec::new());
+///
+/// The plain calls are found by bisection. When a filter is installed the kernel tries it with every number that there is: a
+/// list that is gone through from its beginning (1,600 instructions) took it 0.7 ms, for every sandbox.
+fn allow_list() -> Vec<sock_filter> {
+    let mut program = vec![
+        step(LOAD, 0, 0, ARCHITECTURE),
+        step(IF_EQUAL, 1, 0, NATIVE),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
+        step(LOAD, 0, 0, NUMBER),
+        step(IF_EQUAL, 0, 4, libc::SYS_clone as u32),
+        step(LOAD, 0, 0, FIRST_ARGUMENT),
+        step(IF_ANY_BIT, 0, 1, NAMESPACE_FLAGS),
+        step(RETURN, 0, 0, REFUSED),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    for (call, values) in [
+        (libc::SYS_socket, SOCKET_FAMILIES),
+        (libc::SYS_socketpair, SOCKET_FAMILIES),
+        (libc::SYS_personality, PERSONALITIES),
+    ] {
+        program.push(step(IF_EQUAL, 0, values.len() as u8 * 2 + 2, call as u32));
+        // The kernel takes these arguments as 32 bits.
+        program.push(step(LOAD, 0, 0, FIRST_ARGUMENT));
+        for value in values {
+            program.push(step(IF_EQUAL, 0, 1, *value));
+            program.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+        }
+        program.push(step(RETURN, 0, 0, REFUSED));
     }
-    let masked_zero =
-        SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(NAMESPACE_FLAGS), 0)?;
-    rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![masked_zero])?]);
-    rules.insert(libc::SYS_socket, one_of(SOCKET_FAMILIES)?);
-    rules.insert(libc::SYS_socketpair, one_of(SOCKET_FAMILIES)?);
-    rules.insert(libc::SYS_personality, one_of(PERSONALITIES)?);
-    let filter =
-        SeccompFilter::new(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow, arch()?)?;
-    filter.try_into()
+    program.extend(bisection(&ranges()));
+    program
 }
 
-/// One rule for each value that the first argument may have. The kernel takes both as `int` or `unsigned int`.
-fn one_of(values: &[u64]) -> Result<Vec<SeccompRule>, BackendError> {
-    let rule = |value: &u64| {
-        let is = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, *value)?;
-        SeccompRule::new(vec![is])
-    };
-    values.iter().map(rule).collect()
+/// The numbers of the plainly allowed calls as ranges, first and last included.
+fn ranges() -> Vec<(u32, u32)> {
+    let mut calls: Vec<u32> = [ALLOWED, ALLOWED_YOUNG, ALLOWED_ON_ARCH, FIRST_ONLY]
+        .concat()
+        .into_iter()
+        .map(|call| u32::try_from(call).expect("the kernel's numbers are small"))
+        .collect();
+    calls.sort_unstable();
+    calls.dedup();
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for call in calls {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == call => *last = call,
+            _ => ranges.push((call, call)),
+        }
+    }
+    ranges
+}
+
+fn bisection(ranges: &[(u32, u32)]) -> Vec<sock_filter> {
+    if let [(first, last)] = ranges {
+        return vec![
+            step(IF_AT_LEAST, 0, 2, *first),
+            step(IF_GREATER, 1, 0, *last),
+            step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+            step(RETURN, 0, 0, REFUSED),
+        ];
+    }
+    let (low, high) = ranges.split_at(ranges.len() / 2);
+    let (pivot, low, high) = (high[0].0, bisection(low), bisection(high));
+    // Conditional jumps reach 255 instructions; the plain one reaches all.
+    let mut program = vec![step(IF_AT_LEAST, 0, 1, pivot), step(GO, 0, 0, low.len() as u32)];
+    program.extend(low);
+    program.extend(high);
+    program
 }
 
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const IF_GREATER: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
+const IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const IF_ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+const GO: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+/// Offsets in `seccomp_data`; of the argument, the half that counts on a little-endian machine.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+const FIRST_ARGUMENT: u32 = 16;
+const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+/// `AUDIT_ARCH_*` of this processor.
+const NATIVE: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
 
 fn step(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code, jt, jf, k }
@@ -123,14 +166,14 @@ fn commands(ownership: Ownership) -> Vec<sock_filter> {
 const YOUNGEST: i64 = 462;
 
 /// `CLONE_NEWNS`, `NEWCGROUP`, `NEWUTS`, `NEWIPC`, `NEWUSER`, `NEWPID`, `NEWNET`. (`NEWTIME` cannot be asked of `clone`.)
-const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
+const NAMESPACE_FLAGS: u32 = 0x7e02_0000;
 
 /// `AF_UNIX`, `AF_INET`, `AF_INET6`, `AF_NETLINK`. Left out: what reaches the host past its network namespace (`AF_VSOCK`),
 /// and the families whose only guests have been exploits (`AF_ALG`, `AF_RDS`, `AF_TIPC`, …).
-const SOCKET_FAMILIES: &[u64] = &[1, 2, 10, 16];
+const SOCKET_FAMILIES: &[u32] = &[1, 2, 10, 16];
 
 /// `PER_LINUX`, `PER_LINUX32`, `UNAME26`, both, and "only ask". Not `ADDR_NO_RANDOMIZE`, which weakens what it runs.
-const PERSONALITIES: &[u64] = &[0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+const PERSONALITIES: &[u32] = &[0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 macro_rules! calls {
     ($($name:ident)*) => { &[$(libc::$name),*] };

@@ -13,7 +13,7 @@ enum Answer {
 
 /// What a command has installed in the end.
 fn all(ownership: Ownership) -> Vec<Vec<u8>> {
-    let programs = programs(ownership).unwrap();
+    let programs = programs(ownership);
     [programs.first, programs.commands].concat()
 }
 
@@ -200,4 +200,61 @@ fn seccomp_programs_fit_the_kernel() {
             assert!(program.len() / INSTRUCTION_BYTES <= 4096);
         }
     }
+}
+
+/// What a program answers for a call, as the kernel would work it out.
+fn interpret(program: &[libc::sock_filter], number: u32, argument: u32) -> u32 {
+    let (mut at, mut accumulator) = (0, 0);
+    for _ in 0..program.len() {
+        let now = program[at];
+        let holds = match now.code {
+            LOAD => {
+                accumulator = match now.k {
+                    NUMBER => number,
+                    ARCHITECTURE => NATIVE,
+                    FIRST_ARGUMENT => argument,
+                    other => panic!("offset {other}"),
+                };
+                at += 1;
+                continue;
+            }
+            GO => {
+                at += 1 + now.k as usize;
+                continue;
+            }
+            RETURN => return now.k,
+            IF_EQUAL => accumulator == now.k,
+            IF_GREATER => accumulator > now.k,
+            IF_AT_LEAST => accumulator >= now.k,
+            IF_ANY_BIT => accumulator & now.k != 0,
+            other => panic!("code {other}"),
+        };
+        at += 1 + usize::from(if holds { now.jt } else { now.jf });
+    }
+    panic!("no end");
+}
+
+#[test]
+fn seccomp_list_allows_exactly_what_it_names() {
+    let program = allow_list();
+    let named = [ALLOWED, ALLOWED_YOUNG, ALLOWED_ON_ARCH, FIRST_ONLY].concat();
+    let asked = [libc::SYS_clone, libc::SYS_socket, libc::SYS_socketpair, libc::SYS_personality];
+    for number in (0..2000).chain(0x4000_0000..0x4000_0400).chain([u32::MAX]) {
+        if asked.contains(&i64::from(number)) {
+            continue;
+        }
+        let expected = if named.contains(&i64::from(number)) { libc::SECCOMP_RET_ALLOW } else { REFUSED };
+        assert_eq!(interpret(&program, number, 0), expected, "call {number}");
+    }
+    let answer = |call: i64, argument| interpret(&program, call as u32, argument);
+    assert_eq!(answer(libc::SYS_clone, libc::SIGCHLD as u32), libc::SECCOMP_RET_ALLOW);
+    for bit in (0..32).filter(|bit| NAMESPACE_FLAGS & (1 << bit) != 0) {
+        assert_eq!(answer(libc::SYS_clone, 1 << bit), REFUSED);
+    }
+    for family in 0..64 {
+        let expected = if SOCKET_FAMILIES.contains(&family) { libc::SECCOMP_RET_ALLOW } else { REFUSED };
+        assert_eq!(answer(libc::SYS_socket, family), expected, "family {family}");
+        assert_eq!(answer(libc::SYS_socketpair, family), expected, "family {family}");
+    }
+    assert_eq!(answer(libc::SYS_personality, 0x0040_0000), REFUSED);
 }
