@@ -222,7 +222,7 @@ impl Native {
                 running.end(&format!("it wrote {why}"));
             }
         });
-        running.keep(self.watchdog.watch(&store.scratch.path(), limit, over).map_err(refused)?);
+        running.keep(self.watchdog.watch(&store.uppers(), limit, over).map_err(refused)?);
         Ok(())
     }
 

@@ -402,8 +402,8 @@ impl StepSandbox for Step {
             let refused = |error| SandboxError::host("keep what a step made", error);
             std::fs::create_dir(&to).map_err(refused)?;
             for index in 0..overlays {
-                let name = format!("{index}u");
-                std::fs::rename(store.scratch.path().join(&name), to.join(&name)).map_err(refused)?;
+                let from = store.uppers().join(index.to_string());
+                std::fs::rename(from, to.join(format!("{index}u"))).map_err(refused)?;
             }
             Ok(super::disk::watchdog::count(&to, u64::MAX).bytes)
         })

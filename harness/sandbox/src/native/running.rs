@@ -151,6 +151,6 @@ impl Running {
 fn disk_bytes(store: &Store) -> Option<u64> {
     match &store.disk {
         Some(disk) => disk.used_bytes().ok(),
-        None => Some(count(&store.scratch.path(), u64::MAX).bytes),
+        None => Some(count(&store.uppers(), u64::MAX).bytes),
     }
 }

@@ -274,7 +274,7 @@ fn list_changes(
     let mut found = Vec::new();
     for (index, overlay) in root.overlays.iter().enumerate() {
         let upper = |store: &&Arc<Store>| {
-            rustix::fs::openat(store.folder(), format!("{index}u"), flags | OFlags::DIRECTORY, Mode::empty())
+            rustix::fs::openat(store.folder(), format!("u/{index}"), flags | OFlags::DIRECTORY, Mode::empty())
         };
         let lower = |lower: &Lower| rustix::fs::open(lower.path(), flags, Mode::empty());
         let stack = Stack {

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use harness_guest::recipe::Source;
@@ -46,10 +47,12 @@ impl Store {
 
     /// Makes the folders.
     pub(crate) fn make(&self, root: &Root) -> io::Result<()> {
+        let bits = Mode::from_raw_mode(0o755);
+        rustix::fs::mkdirat(&self.folder, "u", bits)?;
+        rustix::fs::mkdirat(&self.folder, "w", bits)?;
         for (index, overlay) in root.overlays.iter().enumerate() {
-            let bits = Mode::from_raw_mode(0o755);
-            rustix::fs::mkdirat(&self.folder, format!("{index}w"), bits)?;
-            let upper = format!("{index}u");
+            rustix::fs::mkdirat(&self.folder, format!("w/{index}"), bits)?;
+            let upper = format!("u/{index}");
             rustix::fs::mkdirat(&self.folder, &*upper, bits)?;
             // What `mkdir` gives is cut by our own umask, which is not ours to set.
             let bits = Mode::from_raw_mode(overlay.mode);
@@ -60,12 +63,18 @@ impl Store {
 
     /// The upper folder of an overlay, for recipes.
     pub(crate) fn upper(&self, index: usize) -> Source {
-        Source { slot: self.attached.slot, below: format!("{}{index}u", self.prefix).into_bytes() }
+        Source { slot: self.attached.slot, below: format!("{}u/{index}", self.prefix).into_bytes() }
     }
 
     /// Its work folder.
     pub(crate) fn work(&self, index: usize) -> Source {
-        Source { slot: self.attached.slot, below: format!("{}{index}w", self.prefix).into_bytes() }
+        Source { slot: self.attached.slot, below: format!("{}w/{index}", self.prefix).into_bytes() }
+    }
+
+    /// The folder of all upper folders on the host, when they are in the scratch folder. (The kernel's work folders beside it are
+    /// closed to ordinary users, and hold nothing that lasts.)
+    pub(crate) fn uppers(&self) -> PathBuf {
+        self.scratch.path().join("u")
     }
 
     /// The folder that holds them all, here.
