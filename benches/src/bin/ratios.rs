@@ -45,7 +45,12 @@ async fn main() -> Result<(), SandboxError> {
         keep("spawn", began);
 
         let began = Instant::now();
-        bench.cycle().await?;
+        let sandbox = bench.start(None).await?;
+        keep("start", began);
+        run(&*sandbox, ProcessSpec::new([TRUE])).await?;
+        let leaving = Instant::now();
+        sandbox.destroy().await?;
+        keep("gone", leaving);
         keep("cycle", began);
 
         let began = Instant::now();
@@ -78,6 +83,8 @@ async fn main() -> Result<(), SandboxError> {
     let cycle = middle("cycle").expect("it was measured");
     let limit = if rootfs == RootFs::Host { 10.0 } else { 5.0 };
     println!("start, exec, gone: {cycle:.2} ms, {:.1} x a spawn (at most {limit} x)", cycle / spawn);
+    let (start, gone) = (middle("start").unwrap_or_default(), middle("gone").unwrap_or_default());
+    println!("  of which start {start:.2} ms, gone {gone:.2} ms");
     let exec = middle("exec").expect("it was measured");
     println!("exec in a running sandbox: {exec:.2} ms, {:.2} x a spawn (at most 1.5 x)", exec / spawn);
     let stacked = middle("stacked").expect("it was measured");

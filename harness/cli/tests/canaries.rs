@@ -16,12 +16,13 @@ const LOOK: &str = r#"
 word="$1$2"
 out=/app/found
 : > $out
-find / -xdev \( -path /usr -o -path /proc -o -path /app/found \) -prune -o -type f -size -200M -print0 2>/dev/null | xargs -0 grep -laF "$word" >> $out 2>/dev/null
+find / -xdev \( -path /usr -o -path /proc -o -path /app/found \) -prune -o -type f -size -200M -print0 2>/dev/null | xargs -0 -r grep -laF "$word" >> $out 2>/dev/null
 for mount in $(awk '{print $5}' /proc/self/mountinfo); do
-  case $mount in /|/proc*|/usr) continue;; esac
-  find "$mount" -xdev -type f -size -200M -print0 2>/dev/null | xargs -0 grep -laF "$word" >> $out 2>/dev/null
+  # The places of device nodes are files to `find`, and some of them never end.
+  case $mount in /dev/shm) ;; /|/proc*|/usr|/dev*) continue;; esac
+  find "$mount" -xdev -type f -size -200M -print0 2>/dev/null | xargs -0 -r grep -laF "$word" >> $out 2>/dev/null
 done
-find /usr -newer /etc/hostname -type f -print0 2>/dev/null | xargs -0 grep -laF "$word" >> $out 2>/dev/null
+find /usr -newer /etc/hostname -type f -print0 2>/dev/null | xargs -0 -r grep -laF "$word" >> $out 2>/dev/null
 for p in /proc/1 /proc/self /proc/[0-9]*; do
   for f in environ cmdline maps mountinfo mounts status exe comm; do
     grep -aF "$word" $p/$f > /dev/null 2>&1 && [ "$p" != "/proc/self" ] && [ "$p" != "/proc/$$" ] && echo "$p/$f" >> $out

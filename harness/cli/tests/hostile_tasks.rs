@@ -66,7 +66,7 @@ const TASKS: &[(&str, &str, &str, Option<&str>, &str)] = &[
     ),
     (
         "fills-its-logs",
-        "head -c 600000000 /dev/zero > /logs/verifier/junk; echo 0 > /logs/verifier/reward.txt",
+        "head -c 300000000 /dev/zero > /logs/verifier/junk; echo 0 > /logs/verifier/reward.txt",
         "unresolved",
         None,
         "reward is 0",

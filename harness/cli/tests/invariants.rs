@@ -1,5 +1,7 @@
 //! The architecture's invariants, each as a test: what ARCHITECTURE.md promises is checked here.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Phase, TrialId, TrialRecord, TryRecord};
 
 /// One fact.
+#[allow(clippy::large_enum_variant, reason = "events are few, and gone as soon as they are written")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {

@@ -3,6 +3,8 @@
 //! Nothing here waits, reads a clock, opens a socket, draws on a terminal or holds a data frame; a test in this
 //! crate keeps it so. Times come in as arguments, and files as bytes.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod digest;
 pub mod environment;
 pub mod event;

@@ -205,7 +205,7 @@ impl RunDir {
         bytes
             .split(|b| *b == b'\n')
             .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_slice(line))
+            .map(serde_json::from_slice)
             .collect::<Result<_, _>>()
             .map_err(|source| RunDirError::Damaged { file, source })
     }

@@ -111,8 +111,7 @@ fn image(spec: &View, lowers: &[OwnedFd]) -> Result<Vec<(Vec<u8>, OwnedFd)>, Tro
     }
     let mut image = Vec::new();
     for (index, overlay) in spec.overlays.iter().enumerate() {
-        let mut layers: Vec<String> =
-            overlay.lowers.iter().map(|lower| layer(lower)).collect::<Result<_, _>>()?;
+        let mut layers: Vec<String> = overlay.lowers.iter().map(layer).collect::<Result<_, _>>()?;
         // An overlay without an upper layer must have two lower ones.
         layers.push(format!("{WORK}/empty"));
         let at = path(&format!("img{index}"));

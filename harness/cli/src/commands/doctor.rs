@@ -59,24 +59,33 @@ pub fn doctor(context: &Context, options: &Doctor) -> Result<Exit, Failure> {
         for (name, broken, probes, weaknesses) in &found {
             printer::data(&format!("{name}: {}\n", if *broken { "does not work here" } else { "works" }));
             for probe in probes {
-                printer::data(&format!(
-                    "  {:<7} {:<22} {}\n",
-                    status(probe.status),
-                    probe.name,
-                    printer::plain(&probe.detail)
-                ));
+                let lead = format!("  {:<7} {:<23} ", status(probe.status), probe.name);
+                printer::data(&beside(&lead, &probe.detail));
                 if let Some(remedy) = &probe.remedy {
-                    printer::data(&format!("  {:<7} {:<22} → {}\n", "", "", printer::plain(remedy)));
+                    printer::data(&beside(&format!("{:34}", ""), &format!("→ {remedy}")));
                 }
             }
             for weakness in weaknesses {
-                printer::data(&format!(
-                    "  note    {:<22} {}\n",
-                    "not isolated or limited",
-                    printer::plain(weakness)
+                printer::data(&beside(
+                    &format!("  {:<7} {:<23} ", "note", "not isolated or limited"),
+                    weakness,
                 ));
             }
         }
     }
     Ok(if works || wanted == Some("memory") { Exit::Completed } else { Exit::Unexpected })
+}
+
+/// A text beside its label, as wide as there is room; below it when that is next to none.
+fn beside(lead: &str, text: &str) -> String {
+    let indent = lead.chars().count();
+    let room = printer::width().saturating_sub(indent).max(30);
+    let lines = reports::text::wrap(&printer::plain(text), room);
+    let mut out = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        let before = if number == 0 { lead.to_owned() } else { " ".repeat(indent) };
+        out.push_str(format!("{before}{line}").trim_end());
+        out.push('\n');
+    }
+    out
 }

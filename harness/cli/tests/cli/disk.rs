@@ -26,7 +26,7 @@ fn a_runs_folder_that_cannot_be_written_is_named_with_its_cause() {
     std::fs::create_dir(room.path("closed")).unwrap();
     std::fs::set_permissions(room.path("closed"), std::fs::Permissions::from_mode(0o555)).unwrap();
     let line = "run suite tasks --sandbox memory --run-id r --runs-dir closed";
-    assert_snapshot!(room.harness(line).exits(1).said(), @"");
+    assert_snapshot!(room.harness(line).exits(1).said(), @"error: cannot make the folder closed/.making-r: Permission denied (os error 13)");
 }
 
 /// A file system of its own at a folder, unmounted at the end.
@@ -74,14 +74,9 @@ fn a_full_disk_stops_the_run_with_its_cause_and_resume_finishes_it() {
     );
     let line = "run suite tasks --agent command --agent-set host='sh agent.sh' --sandbox memory -j 1 --runs-dir runs --run-id r";
     let done = room.harness(line).exits(1);
-    assert_snapshot!(done.said(), @"
-    run r in runs/r
-    [1/8] unresolved a/command-7e8396/1 (TIME): reward is 0, below 1
-    [2/8] unresolved b/command-7e8396/1 (TIME): reward is 0, below 1
-    try 1 of c/command-7e8396/1 failed by the harness's fault and is repeated: write output to runs/r/trials/c/command-7e8396/1/verify.log: No space left on device (os error 28)
-    error: the run stopped because its journal cannot be written: cannot write runs/r/journal.jsonl: No space left on device (os error 28)
-    hint: nothing that is on record is lost; go on with `harness resume r --runs-dir runs`
-    ");
+    // Which file hits the end first is chance; the cause and the way out are not.
+    assert!(done.err.contains("No space left on device"), "{}", done.err);
+    assert!(done.err.contains("`harness resume r --runs-dir runs`"), "{}", done.err);
     std::fs::remove_file(runs.join("filler")).unwrap();
     let before = room.harness("report r --runs-dir runs --format json").exits(0).json();
     let finished = before["trials"].as_array().unwrap().len();
@@ -112,5 +107,5 @@ fn a_run_directory_that_became_read_only_is_reported_and_refused_to_resume() {
     room.harness("report r --runs-dir runs").exits(0);
     room.harness("show trial r one --runs-dir runs").exits(0);
     assert_snapshot!(room.harness("resume r --runs-dir runs").exits(1).said(), @"error: cannot open runs/r/lock: Read-only file system (os error 30)");
-    assert_snapshot!(room.harness("run suite tasks --sandbox memory --runs-dir runs --run-id s").exits(1).said(), @"error: cannot make the folder runs/s: Read-only file system (os error 30)");
+    assert_snapshot!(room.harness("run suite tasks --sandbox memory --runs-dir runs --run-id s").exits(1).said(), @"error: cannot make the folder runs/.making-s: Read-only file system (os error 30)");
 }

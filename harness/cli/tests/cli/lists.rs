@@ -87,3 +87,19 @@ fn tasks_that_are_invalid_are_listed_as_such() {
     bad  invalid: "version" must be a string, not a whole number
     "#);
 }
+
+#[test]
+fn the_doctor_says_what_works_within_eighty_columns() {
+    let room = Room::new();
+    let mut command = room.command();
+    command.env("COLUMNS", "80").arg("doctor");
+    // Zero or one: whether a sandbox works is the machine's business.
+    let done = room.finish(command, "doctor");
+    assert!(done.code <= 1 && done.out.contains("memory: works"), "{}", done.out);
+    assert!(done.out.contains("not isolated or limited runs nothing real"), "{}", done.out);
+    for line in done.out.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    let json = room.harness("doctor --sandbox memory --format json").exits(0).json();
+    assert_eq!(json["sandboxes"][0]["works"], true);
+}

@@ -1,6 +1,6 @@
 //! What people and scripts meet: the program itself, run in sealed rooms. Each file is one part of its behaviour.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 #![expect(unreachable_pub, reason = "a test has no outside: pub means used by other modules")]
 
 mod disk;

@@ -62,18 +62,10 @@ fn a_trial_tells_its_story() {
       memory, root memory, network none
       weak: runs nothing real
 
-    agent.log
-      (empty)
-
-    verify.log
-      (empty)
-
     files
       .harness/runs/r/trials/one/oracle/1
-        agent.log (0 bytes)
         patch.diff (88 bytes)
         verifier/reward.txt (2 bytes)
-        verify.log (0 bytes)
     ");
     assert_snapshot!(room.harness("show trial r one/noop/1").exits(0).shown(), @"
     one · noop · attempt 1

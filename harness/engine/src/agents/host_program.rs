@@ -117,7 +117,7 @@ pub(super) async fn work(
     });
     // Its time ends here and not by dropping this whole call, so that what it reported until then is kept.
     let served = tokio::time::timeout(session.timeout, program.serve(session, &greeting)).await;
-    let Program { input, mut report, .. } = program;
+    let Program { input, mut report, mut errors, mut log, .. } = program;
     drop(input);
     let done = match served {
         Ok(done) => done?,
@@ -127,6 +127,17 @@ pub(super) async fn work(
             return Ok(report);
         }
     };
+    // What it said for people and we have not read yet; whoever keeps the stream open after it does not keep us.
+    let mut complaint = [0u8; 8192];
+    let rest = async {
+        while let Ok(length @ 1..) = errors.read(&mut complaint).await {
+            log.add(&complaint[..length])?;
+        }
+        Ok::<_, SandboxError>(())
+    };
+    if let Ok(kept) = tokio::time::timeout(Duration::from_secs(2), rest).await {
+        kept?;
+    }
     let status = tokio::time::timeout(Duration::from_secs(5), child.wait()).await;
     if !done && report.message.is_none() {
         report.message = Some(match status {
@@ -251,7 +262,7 @@ async fn step(
             let half = OutputSpec { head: MAX_OUTPUT / 2, tail: MAX_OUTPUT / 2, ..OutputSpec::default() };
             let stdin = stdin.map_or(Stdin::Empty, |text| Stdin::Bytes(text.into_bytes()));
             let spec = ExecSpec { stdin, stdout: half.clone(), stderr: half, ..ExecSpec::new(process) };
-            let result = session.sandbox.exec(spec).await.map(|result| {
+            session.sandbox.exec(spec).await.map(|result| {
                 let (code, signal) = match result.exit {
                     Exit::Code(code) => (Some(code), None),
                     Exit::Signal(signal) => (None, Some(signal)),
@@ -264,8 +275,7 @@ async fn step(
                     "stdout": text(&result.stdout), "stderr": text(&result.stderr),
                     "stdout_bytes": result.stdout.total, "stderr_bytes": result.stderr.total,
                 })
-            });
-            result
+            })
         }
         Call::Read { path } => {
             let path = absolute(session, &path);

@@ -419,7 +419,7 @@ impl Attempt {
         };
         let verified = within(limits.verify, Phase::Verify, verified).await?;
         // Services that a step left running are there for the next one.
-        sandbox.freeze(false).await?;
+        within(HANDLING, Phase::Verify, async { Ok(sandbox.freeze(false).await?) }).await?;
         Ok(verified)
     }
 

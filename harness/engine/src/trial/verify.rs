@@ -46,7 +46,6 @@ pub(super) async fn in_place(
         return Ok(Err(reason));
     };
     let accounted = packages::accounted(&**sandbox, changes).await?;
-    let private = vec![TESTS.to_owned(), LOGS.to_owned()];
     let (view, findings) = {
         let told = Told {
             product: &attempt.context.task.hints.product,
@@ -54,13 +53,13 @@ pub(super) async fn in_place(
             accounted: &|path| accounted.contains(path),
             path: &place.path,
         };
-        defend(changes, &told, ViewSpec { private, ..ViewSpec::default() })
+        defend(changes, &told, private())
     };
     attempt.details.integrity.extend(findings);
     // What breaks here is ours, and the agent's sandbox still stands: verify again without running the agent again.
     let mut left = attempt.context.settings.retries;
     let run = loop {
-        let run = in_view(attempt, &**sandbox, view.clone(), step, place).await;
+        let run = in_view(attempt, &**sandbox, view.clone(), (step, place), "verify.log").await;
         match run {
             Err(error)
                 if error.blame() == Blame::Harness
@@ -88,6 +87,11 @@ pub(super) async fn in_place(
     }
 }
 
+/// The folders that exist for the verifier alone.
+fn private() -> ViewSpec {
+    ViewSpec { private: vec![TESTS.to_owned(), LOGS.to_owned()], ..ViewSpec::default() }
+}
+
 /// One verification in a view. What the agent left running is stopped while the harness puts tests in place and reads what
 /// they wrote, and runs only while the tests do: a loop of its own that stops or kills whatever it finds reaches the tests
 /// alone, which costs it the verdict, and never the harness's own work.
@@ -95,16 +99,16 @@ async fn in_view(
     attempt: &Attempt,
     sandbox: &dyn Sandbox,
     view: ViewSpec,
-    step: &Step,
-    place: &Setting,
+    (step, place): (&Step, &Setting),
+    log: &str,
 ) -> Result<Run, SandboxError> {
     sandbox.freeze(true).await?;
     let view = sandbox.view(view).await?;
     let Some(ready) = put(attempt, &*view, step, place).await? else { return Ok(Run::without_tests()) };
     sandbox.freeze(false).await?;
-    let exit = run(attempt, &*view, ready, "verify.log").await;
+    let exit = run(attempt, &*view, ready, log).await;
     sandbox.freeze(true).await?;
-    read_out(attempt, &*view, exit?, step, "verify.log").await
+    read_out(attempt, &*view, exit?, step, log).await
 }
 
 /// The tests gave no verdict on what the agent left. Do they, where nobody touched anything?
@@ -144,21 +148,26 @@ async fn untouched(
     }
 }
 
-/// Nobody touched it, but it is what the agent found: the files of the steps until here are in place.
+/// Nobody touched it, but it is what the agent found: the files of the steps until here are in place, and the tests run in
+/// a view as they did beside the agent, so that what they cannot do there they cannot do here.
 async fn untouched_run(
     attempt: &Attempt,
     sandbox: &dyn Sandbox,
     step: &Step,
     place: &Setting,
 ) -> Result<Run, Stop> {
-    if step.verifier.mode == VerifierMode::Shared {
+    let log = "verify-untouched.log";
+    let run = if step.verifier.mode == VerifierMode::Shared {
         let task = attempt.context.task.clone();
         let before = task.steps.iter().take_while(|other| *other != step);
         for step in before.chain([step]) {
             attempt.make_ready(sandbox, place, step).await?;
         }
-    }
-    match tests(attempt, sandbox, step, place, "verify-untouched.log").await {
+        in_view(attempt, sandbox, private(), (step, place), log).await
+    } else {
+        tests(attempt, sandbox, step, place, log).await
+    };
+    match run {
         Ok(run) => Ok(run),
         Err(SandboxError::Inside { message }) => Ok(Run { tests: None, rewards: Err(message), exit: None }),
         Err(error) => Err(error.into()),

@@ -226,16 +226,20 @@ async fn every_try_is_kept_with_its_logs_and_its_tokens_and_money_are_counted() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_end_and_what_is_left_is_a_harness_fault() {
-    let mut world = World::new();
-    world.settings.retries = 2;
-    world.plain("one");
-    world.custom("unlucky", "unlucky", Arc::new(Unlucky { worked: AtomicUsize::new(0), lost: 9 }));
-    let end = world.run().await;
-    assert_eq!((end.finished, end.harness_faults, end.complete()), (1, 1, true));
-    let record = world.record("one/unlucky/1");
-    assert!(record.outcome.retryable());
-    assert_eq!((record.tries.len(), record.usage.output_tokens), (3, Some(30)));
+async fn sandbox_that_is_lost_under_the_agents_hands_every_time_is_the_agents_doing() {
+    for (retries, faults, tokens) in [(0, 1, 10), (2, 0, 30)] {
+        let mut world = World::new();
+        world.settings.retries = retries;
+        world.plain("one");
+        world.custom("unlucky", "unlucky", Arc::new(Unlucky { worked: AtomicUsize::new(0), lost: 9 }));
+        let end = world.run().await;
+        // One loss is ours; a loss in each of several fresh sandboxes would otherwise be a way out of the rate.
+        assert_eq!((end.finished, end.harness_faults, end.complete()), (1, faults, true));
+        let record = world.record("one/unlucky/1");
+        assert_eq!(record.outcome.retryable(), faults == 1);
+        assert_eq!(record.outcome.counts(), faults == 0);
+        assert_eq!((record.tries.len(), record.usage.output_tokens), (retries as usize + 1, Some(tokens)));
+    }
 }
 
 /// Counts how often it worked; its work is right.

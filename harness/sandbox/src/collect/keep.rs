@@ -55,10 +55,10 @@ impl Keep {
 
     /// Hands out what was kept, after the file has everything (tokio's files write behind).
     pub(super) async fn finish(self) -> Result<Captured, SandboxError> {
-        if let Some(mut tee) = self.file {
-            if let Some(file) = &mut tee.file {
-                file.flush().await.map_err(|error| refused(&tee.path, error))?;
-            }
+        if let Some(mut tee) = self.file
+            && let Some(file) = &mut tee.file
+        {
+            file.flush().await.map_err(|error| refused(&tee.path, error))?;
         }
         Ok(Captured { head: self.head, tail: self.tail.into_vec(), total: self.total, held_open: false })
     }

@@ -73,7 +73,7 @@ pub(super) fn fugitives() -> String {
 async fn tree(ctx: &Ctx) -> Result<(), Failure> {
     let sandbox = ctx.sandbox().await?;
     let text = format!("{} sleep 1; kill -0 $(cat /tmp/stopped) && echo stopped; sleep 30", fugitives());
-    let result = sandbox.exec(timed(&text, SHORT * 2, SHORT)).await?;
+    let result = sandbox.exec(timed(&text, SHORT * 3, SHORT)).await?;
     ensure_eq!((result.exit, &*result.stdout.text()), (Exit::TimedOut, "stopped\n"), "how it ended");
     let beats = sandbox.read(BEAT, 1 << 20).await?.unwrap_or_default().len();
     ensure!(beats > 10, "the children did not run: {beats} beats");

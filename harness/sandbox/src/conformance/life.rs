@@ -130,7 +130,11 @@ async fn drop_destroys(ctx: &Ctx) -> Result<(), Failure> {
     // Not through `start`, which keeps a handle.
     let sandbox = ctx.backend.create(ctx.spec()).await?;
     ok(&*sandbox, &format!("setsid sh -c 'while sleep 0.1; do : {marker}; done' > /dev/null 2>&1 &")).await?;
-    ensure!(!processes(&marker).is_empty(), "its process is not found from here");
+    let until = Instant::now() + Duration::from_secs(8);
+    while processes(&marker).is_empty() {
+        ensure!(Instant::now() < until, "its process is not found from here");
+        sleep(Duration::from_millis(50)).await;
+    }
     drop(sandbox);
     gone(&marker).await?;
     Ok(())

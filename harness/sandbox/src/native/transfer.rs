@@ -27,7 +27,7 @@ pub(crate) async fn put(
         let mut to = BufWriter::with_capacity(64 << 10, socket);
         let sent = pack(&source, &options, &mut to);
         // Whoever unpacks may have stopped before the end; then its own words are what counts.
-        let told = tree::finish(&mut to, &sent.as_ref().map(|()| ()).map_err(again));
+        let told = tree::finish(&mut to, &sent.as_ref().copied().map_err(again));
         let heard = tree::outcome(&mut BufReader::new(to.get_ref()));
         sent.and(heard).map_err(Failed::from).and(told.map_err(|error| {
             Failed::Tree(tree::Error::Broken(format!("the sandbox takes no files: {error}")))

@@ -49,6 +49,8 @@ pub(super) enum Layout {
 const FIRST: &[&str] = &["cpu", "cpuacct", "memory", "pids", "freezer", "devices"];
 /// Controllers of the second.
 const SECOND: &[&str] = &["cpu", "memory", "pids"];
+/// Where processes go that are in the way of groups beside them.
+const ASIDE: &str = "harness-self";
 
 impl Cgroups {
     /// Finds out by trying. `process` is the one whose children the sandboxes will be (`None`: this one); where the kernel
@@ -174,6 +176,11 @@ fn second(own: &str, table: &str) -> Option<PathBuf> {
 
 /// Makes a parent whose children have the controllers, and says which folder that is.
 fn prepare_second(own: &Path) -> Result<PathBuf, String> {
+    // Moved aside earlier, by us or by the harness that started us: groups are made beside, not ever deeper.
+    let own = match own.parent() {
+        Some(parent) if own.ends_with(ASIDE) && parent.join("cgroup.procs").exists() => parent,
+        _ => own,
+    };
     let top = top_of(own);
     let is_real_root = !top.join("cgroup.type").exists();
     let delegated = rustix::fs::getxattr(own, "user.delegate", &mut [0_u8; 1][..]).is_ok()
@@ -187,22 +194,25 @@ fn prepare_second(own: &Path) -> Result<PathBuf, String> {
             }
             _ => {}
         }
-        enable(&top).map_err(|error| format!("controllers cannot be had in {}: {error}", top.display()))?;
+        offered(&top)
+            .and_then(|offered| enable(&top, &offered))
+            .map_err(|error| format!("controllers cannot be had in {}: {error}", top.display()))?;
         parent
     } else {
         own.to_path_buf()
     };
-    if let Err(error) = enable(&parent) {
-        // A group with processes of its own has no children with controllers: they move aside first.
-        let busy = error.raw_os_error() == Some(libc::EBUSY);
-        if !busy {
-            return Err(format!("controllers cannot be had in {}: {error}", parent.display()));
-        }
+    let offered = offered(&parent)
+        .map_err(|error| format!("controllers cannot be had in {}: {error}", parent.display()))?;
+    // Before anything is moved or changed for nothing.
+    try_group(&parent).map_err(|error| format!("no group can be made in {}: {error}", parent.display()))?;
+    // A group with processes of its own gives its children no memory controller. It does give them the two others, and then
+    // no process can enter any child: hence they move aside first, whatever the kernel would say.
+    if parent.join("cgroup.type").exists() {
         move_aside(&parent)
             .map_err(|error| format!("{} has processes of its own: {error}", parent.display()))?;
-        enable(&parent)
-            .map_err(|error| format!("controllers cannot be had in {}: {error}", parent.display()))?;
     }
+    enable(&parent, &offered)
+        .map_err(|error| format!("controllers cannot be had in {}: {error}", parent.display()))?;
     try_group(&parent).map_err(|error| format!("no group can be made in {}: {error}", parent.display()))?;
     Ok(parent)
 }
@@ -213,18 +223,24 @@ fn top_of(own: &Path) -> PathBuf {
     own.ancestors().take_while(is_group).last().unwrap_or(own).to_path_buf()
 }
 
-/// Gives a folder's children every controller of use that it has; an error when that is none.
-fn enable(parent: &Path) -> io::Result<()> {
+/// The controllers of use that a folder's children could have; an error when there is none.
+fn offered(parent: &Path) -> io::Result<Vec<String>> {
     let there = fs::read_to_string(parent.join("cgroup.controllers"))?;
-    let there: Vec<&str> = there.split_whitespace().filter(|name| SECOND.contains(name)).collect();
+    let there: Vec<String> =
+        there.split_whitespace().filter(|name| SECOND.contains(name)).map(str::to_owned).collect();
     if there.is_empty() {
         return Err(io::Error::other("it has none of cpu, memory and pids"));
     }
+    Ok(there)
+}
+
+/// Gives a folder's children these controllers, or those of them that can be had; an error when that is none.
+fn enable(parent: &Path, offered: &[String]) -> io::Result<()> {
     let enabled = fs::read_to_string(parent.join("cgroup.subtree_control"))?;
     // One by one: a controller that resists must not keep the others away.
     let mut last = Ok(());
     let mut any = false;
-    for name in there {
+    for name in offered {
         let done = enabled.split_whitespace().any(|other| other == name);
         match if done { Ok(()) } else { fs::write(parent.join("cgroup.subtree_control"), format!("+{name}")) }
         {
@@ -236,33 +252,42 @@ fn enable(parent: &Path) -> io::Result<()> {
 }
 
 fn move_aside(parent: &Path) -> io::Result<()> {
-    let aside = parent.join("harness-self");
+    let mut processes = fs::read_to_string(parent.join("cgroup.procs"))?;
+    if processes.trim().is_empty() {
+        return Ok(());
+    }
+    let aside = parent.join(ASIDE);
     match fs::create_dir(&aside) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
     // New ones may be born while we move them.
     for _ in 0..16 {
-        let processes = fs::read_to_string(parent.join("cgroup.procs"))?;
-        if processes.trim().is_empty() {
-            return Ok(());
-        }
         for pid in processes.lines() {
             match fs::write(aside.join("cgroup.procs"), pid) {
                 Err(error) if error.raw_os_error() != Some(libc::ESRCH) => return Err(error),
                 _ => {}
             }
         }
+        processes = fs::read_to_string(parent.join("cgroup.procs"))?;
+        if processes.trim().is_empty() {
+            return Ok(());
+        }
     }
     Err(io::Error::other("new processes appear faster than they can be moved"))
 }
 
-/// Makes a group and removes it.
+/// Makes a group that processes may enter, and removes it.
 fn try_group(parent: &Path) -> io::Result<()> {
     let group = parent.join(format!("harness-try-{}-{:?}", std::process::id(), std::thread::current().id()));
     fs::create_dir(&group)?;
     let writable = fs::OpenOptions::new().write(true).open(group.join("cgroup.procs"));
+    // Only on the second version. Below a group that shares out threads it is "domain invalid", and stays empty for ever.
+    let kind = fs::read_to_string(group.join("cgroup.type")).unwrap_or_default();
     fs::remove_dir(&group)?;
+    if kind.trim() == "domain invalid" {
+        return Err(io::Error::other("processes cannot enter it, only threads"));
+    }
     writable.map(drop)
 }
 

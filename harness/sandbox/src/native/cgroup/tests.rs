@@ -99,8 +99,7 @@ fn cgroup_limits_processes_and_memory() {
     }
     if cgroups.support().memory {
         let group = cgroups.make(&id("memory"), &limits).unwrap().unwrap();
-        let status =
-            start(&group, "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo ${#x}").wait().unwrap();
+        let status = start(&group, "dd if=/dev/zero of=/dev/null bs=200000000 count=1").wait().unwrap();
         assert!(!status.success() || group.usage().oom_kills.unwrap() > 0);
         assert!(group.usage().oom_kills.unwrap() > 0);
         assert!(group.usage().peak_memory_bytes.unwrap() <= 33 << 20);
@@ -225,6 +224,15 @@ fn cgroup_tables_of_other_machines_are_understood() {
     let found = Cgroups::from_tables("0::/user.slice/session-3.scope\n", &mount);
     assert!(found.make("x", &Limits::default()).unwrap().is_none());
     assert!(found.support().missing[0].contains("none of cpu, memory and pids"), "{:?}", found.support());
+    // Who was moved aside earlier looks beside, not below.
+    let aside = place.path().join("given/harness-self");
+    fs::create_dir_all(&aside).unwrap();
+    for folder in [aside.as_path(), aside.parent().unwrap()] {
+        fs::write(folder.join("cgroup.procs"), "").unwrap();
+        fs::write(folder.join("cgroup.controllers"), "io\n").unwrap();
+    }
+    let found = Cgroups::from_tables("0::/given/harness-self\n", &mount);
+    assert!(found.support().missing[0].contains("/given:"), "{:?}", found.support());
     // A container without a namespace for groups.
     let memory = place.path().join("memory");
     fs::create_dir_all(memory.join("inner")).unwrap();
