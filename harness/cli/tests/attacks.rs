@@ -189,15 +189,18 @@ fn no_attack_on_the_verdict_pays_and_every_honest_agent_is_paid() {
         let variant = by_script[format!(": {name}\n{script}").as_str()];
         let trial =
             results["trials"].as_array().unwrap().iter().find(|trial| trial["variant"] == variant).unwrap();
-        let expected = if *paid { "resolved" } else { "unresolved" };
         println!(
             "{:<50} {:<10} {}",
             name,
             trial["outcome"].as_str().unwrap(),
             trial["reason"].as_str().unwrap_or_default()
         );
-        if trial["outcome"] != expected {
-            wrong.push(format!("{name}: {} instead of {expected}: {}", trial["outcome"], trial["reason"]));
+        // Ending the sandbox from inside leaves no verdict, and counts against who did it all the same.
+        let lost = trial["outcome"] == "stopped" && trial["blame"] == "agent";
+        let as_it_should =
+            if *paid { trial["outcome"] == "resolved" } else { trial["outcome"] == "unresolved" || lost };
+        if !as_it_should {
+            wrong.push(format!("{name}: {} ({}): {}", trial["outcome"], trial["blame"], trial["reason"]));
         }
     }
     assert!(wrong.is_empty(), "{}\n{said}", wrong.join("\n"));
