@@ -82,11 +82,14 @@ impl ScratchStore {
             fs::DirBuilder::new().mode(0o711).create(&making)?;
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let lock = rustix::fs::open(making.join(LOCK), flags, Mode::RUSR | Mode::WUSR)?;
-            // One who reaps may hold it for a moment, and will remove the folder then: take another.
+            // One who reaps may have been here between the two calls, and then the folder is gone or going: take another.
             if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
                 continue;
             }
-            fs::write(making.join(OWNER), &owner)?;
+            match fs::write(making.join(OWNER), &owner) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                written => written?,
+            }
             let here = rustix::fs::CWD;
             match rustix::fs::renameat_with(here, &making, here, self.live.join(&id), RenameFlags::NOREPLACE)
             {
