@@ -169,27 +169,39 @@ fn default_signals() {
     }
 }
 
+/// Takes from what is started later whatever no command may have, for all of them at once. (A bound holds at `execve`: PID 1
+/// itself keeps what it has.)
+pub(crate) fn bound(recipe: &Recipe) -> io::Result<()> {
+    bound_by(!(recipe.capabilities | recipe.view_capabilities), recipe)
+}
+
+fn bound_by(dropped: u64, recipe: &Recipe) -> io::Result<()> {
+    for capability in (0..64).filter(|number| dropped & (1 << number) != 0) {
+        // SAFETY: plain prctl.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } == 0 {
+            continue;
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            // The kernel's list ends here.
+            Some(libc::EINVAL) => break,
+            // Who has nothing to give away gains nothing from it: an engine may have started us without rights.
+            Some(libc::EPERM) if recipe.capabilities == 0 => break,
+            _ => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn drop_rights(account: &Account, around: &Surroundings<'_>) -> Result<(), Refused> {
     let recipe = around.recipe;
     let extra = if around.view.is_some() { recipe.view_capabilities } else { 0 };
     let bounding = recipe.capabilities | extra;
+    // The others are gone since `bound`.
+    let too_many = recipe.view_capabilities & !bounding;
+    bound_by(too_many, recipe).map_err(host("drop a capability"))?;
     // SAFETY: plain calls; the list of groups lives across its call.
     unsafe {
-        for capability in 0..64 {
-            // The kernel's list ends where it says EINVAL.
-            if bounding & (1 << capability) == 0
-                && libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0
-            {
-                let error = io::Error::last_os_error();
-                match error.raw_os_error() {
-                    Some(libc::EINVAL) => break,
-                    // Who has nothing to give away gains nothing from it: an engine may have started us without rights.
-                    Some(libc::EPERM) if recipe.capabilities == 0 => break,
-                    _ => {}
-                }
-                return Err(Refused::Host("drop a capability", error));
-            }
-        }
         libc::prctl(libc::PR_SET_KEEPCAPS, libc::c_ulong::from(extra != 0), 0, 0, 0);
         if account.uid != 0 || account.gid != 0 || !account.groups.is_empty() {
             let missing = |error: io::Error| {

@@ -104,6 +104,7 @@ impl<'a> Init<'a> {
         if unsafe { libc::getpid() } != 1 {
             return Err(io::Error::other("not PID 1 of a process namespace"));
         }
+        exec::bound(recipe)?;
         let null = sys::open(c"/dev/null", libc::O_RDWR)?;
         // SAFETY: nothing owns 0, 1, 2 here; from now on they are harmless, and no descriptor that comes in gets their number.
         unsafe {

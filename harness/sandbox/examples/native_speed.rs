@@ -39,6 +39,21 @@ async fn main() {
         inside.push(start.elapsed());
     }
     sandbox.destroy().await.unwrap();
+    if std::env::var_os("EXECS").is_some() {
+        let sandbox = backend.create(spec(&image)).await.unwrap();
+        for _ in 0..count * 10 {
+            run(&*sandbox).await;
+        }
+        return;
+    }
+    if std::env::var_os("ONLY").is_some() {
+        for _ in 0..count {
+            let sandbox = backend.create(spec(&image)).await.unwrap();
+            run(&*sandbox).await;
+            sandbox.destroy().await.unwrap();
+        }
+        return;
+    }
     let cpu = cpu();
     for _ in 0..count {
         let start = Instant::now();

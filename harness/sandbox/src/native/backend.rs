@@ -12,7 +12,7 @@ use harness_guest::recipe::{Bind, Overlay, Recipe, Source};
 use harness_guest::sys;
 
 use super::cgroup::find::Cgroups;
-use super::cgroup::group::{Group, Join};
+use super::cgroup::group::Join;
 use super::disk;
 use super::disk::image::DiskPool;
 use super::disk::watchdog::Watchdog;
@@ -28,6 +28,7 @@ use super::sandbox::{NativeSandbox, stacked};
 use super::scratch::{Scratch, ScratchStore};
 use super::seccomp::{self, Ownership, Programs};
 use super::spawner::{Attach, Attached, ID_BASE, ID_COUNT, Spawner};
+use super::stalls::{self, NewGroup, Stall, Stalls};
 use super::store::Store;
 use super::{NAME, capabilities};
 use crate::{
@@ -63,6 +64,7 @@ pub(crate) struct Native {
     pub(super) options: BackendOptions,
     caps: Caps,
     scratch: ScratchStore,
+    stalls: Stalls,
     filters: Programs,
     pub(super) spawner: Arc<Spawner>,
     cgroups: Cgroups,
@@ -101,12 +103,13 @@ impl Native {
         let uppers = spawner.attach(&options.state_dir.join("scratch"), Attach::Writable).await?;
         Ok(Native {
             caps: caps(&spawner, &cgroups, &disks),
-            cgroups,
             disks,
             watchdog: Watchdog::new(),
             remover: Arc::new(Remover::start().map_err(|error| SandboxError::host("start a thread", error))?),
             running: Mutex::default(),
             options,
+            stalls: Stalls::new(scratch.clone(), cgroups.clone()),
+            cgroups,
             scratch,
             filters,
             spawner,
@@ -251,45 +254,27 @@ impl Native {
             mounts.push((mount.at.clone(), self.attach(&mount.host).await?));
         }
         let refused = |what: &'static str| move |error| SandboxError::host(what, error);
-        let scratch = self.scratch.make(&spec.labels).map_err(refused("make a scratch folder"))?;
+        let stall = self
+            .stalls
+            .take(&spec.labels, &spec.limits, root.overlays.len())
+            .map_err(refused("make room for a sandbox"))?;
+        let Stall { scratch, group, overlays: made } = stall;
         let (id, run) = (scratch.id().to_owned(), spec.labels.run.clone());
         let store = Arc::new(self.store(scratch, &spec.limits).await?);
-        store.make(&root).map_err(refused("make folders for what a sandbox writes"))?;
+        let made = if store.disk.is_some() { 0 } else { made };
+        store.make(&root, made).map_err(refused("make folders for what a sandbox writes"))?;
         let mut recipe = self.recipe(&store, &spec, &root);
         recipe.binds.extend(mounts.iter().map(|(at, source)| bind(at, source)));
         let mount_points = mount_points(&recipe);
 
-        let group = self
-            .cgroups
-            .make(&id, &spec.limits)
-            .map_err(refused("make a group of processes"))?
-            .map(NewGroup::new);
-        let mut join = match &group {
-            Some(group) => {
-                group.record(&store.path()).map_err(refused("write down a group of processes"))?;
-                group.get().join().map_err(refused("open a group of processes"))?
-            }
+        let join = match &group {
+            Some(group) => group.get().join(&spec.limits).map_err(refused("open a group of processes"))?,
             None => Join::default(),
         };
-        if let (Some(group), true) = (&group, join.folder.is_none()) {
-            // The groups that count processes and memory come last, and are for commands only: what commands use up never
-            // hits PID 1, which must stay to end them.
-            let limited = |folder: &PathBuf| {
-                (spec.limits.pids.is_some() && folder.join("pids.max").exists())
-                    || (spec.limits.memory_bytes.is_some() && folder.join("memory.limit_in_bytes").exists())
-            };
-            let (commands, all): (Vec<_>, Vec<_>) = group
-                .get()
-                .folders()
-                .iter()
-                .zip(join.tasks.drain(..))
-                .partition(|(folder, _)| limited(folder));
-            recipe.commands_groups = u32::try_from(commands.len()).unwrap_or(u32::MAX);
-            join.tasks = all.into_iter().chain(commands).map(|(_, tasks)| tasks).collect();
-        }
+        recipe.commands_groups = u32::try_from(join.commands.len()).unwrap_or(u32::MAX);
         let (ours, theirs) = sys::socket_pair().map_err(refused("make a pair of sockets"))?;
         let mut fds = vec![theirs.as_fd()];
-        fds.extend(join.folder.iter().chain(&join.tasks).map(AsFd::as_fd));
+        fds.extend(join.folder.iter().chain(&join.tasks).chain(&join.commands).map(AsFd::as_fd));
         let (_, pidfd) = self.spawner.create(recipe, join.folder.is_some(), &fds).await?;
         drop((theirs, join));
         let guest = Guest::connect(ours).await?;
@@ -381,47 +366,6 @@ fn mount_points(recipe: &Recipe) -> Vec<Vec<u8>> {
     overlays.chain(binds).chain([b"/proc".to_vec(), b"/dev".to_vec()]).collect()
 }
 
-/// File in a scratch folder that names the group's folders, for whoever cleans up after us.
-const GROUPS: &str = "groups";
-
-/// A group that is removed again unless the sandbox comes to stand.
-struct NewGroup(Option<Group>);
-
-impl NewGroup {
-    fn new(group: Group) -> NewGroup {
-        NewGroup(Some(group))
-    }
-
-    fn get(&self) -> &Group {
-        self.0.as_ref().expect("it is there until it is kept")
-    }
-
-    fn record(&self, scratch: &Path) -> std::io::Result<()> {
-        let folders: Vec<&str> = self.get().folders().iter().filter_map(|folder| folder.to_str()).collect();
-        std::fs::write(scratch.join(GROUPS), folders.join("\n"))
-    }
-
-    fn keep(mut self) -> Group {
-        self.0.take().expect("it is there until it is kept")
-    }
-}
-
-impl Drop for NewGroup {
-    fn drop(&mut self) {
-        if let Some(group) = self.0.take() {
-            // It empties once PID 1 finds its socket closed; nobody may wait for that here.
-            std::thread::spawn(move || group.kill().and_then(|()| group.remove()));
-        }
-    }
-}
-
-/// Ends and removes what is left of a sandbox whose owner is dead.
-fn release(scratch: &Path) -> Result<(), String> {
-    let Ok(folders) = std::fs::read_to_string(scratch.join(GROUPS)) else { return Ok(()) };
-    let folders: Vec<PathBuf> = folders.lines().map(PathBuf::from).collect();
-    super::cgroup::group::release(&folders).map_err(|error| error.to_string())
-}
-
 #[async_trait]
 impl Backend for Native {
     fn name(&self) -> &'static str {
@@ -488,7 +432,7 @@ impl Backend for Native {
             }
         }
         let live = self.options.state_dir.join("scratch");
-        tokio::task::spawn_blocking(move || store.reap(&filter, &|id| release(&live.join(id))))
+        tokio::task::spawn_blocking(move || store.reap(&filter, &|id| stalls::release(&live.join(id))))
             .await
             .map_err(|_| SandboxError::Lost { cause: "reaping failed".to_owned() })?
             .map_err(|error| SandboxError::host("look for what dead owners left", error))

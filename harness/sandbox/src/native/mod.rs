@@ -26,6 +26,7 @@ pub(crate) mod scratch;
 pub(crate) mod seccomp;
 pub(crate) mod skeleton;
 mod spawner;
+mod stalls;
 mod store;
 pub(crate) mod toolchains;
 mod transfer;

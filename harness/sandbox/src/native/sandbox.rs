@@ -66,6 +66,9 @@ impl NativeSandbox {
 
 impl Drop for NativeSandbox {
     fn drop(&mut self) {
+        if self.running.is_apart() {
+            return;
+        }
         self.running.end("its last handle was dropped");
         let running = Arc::clone(&self.running);
         // Removing files takes its time; whoever drops a handle may be anywhere.
@@ -177,8 +180,7 @@ impl Sandbox for NativeSandbox {
     }
 
     async fn destroy(&self) -> Result<SandboxUsage, SandboxError> {
-        let running = Arc::clone(&self.running);
-        blocking(move || running.take_apart()).await
+        self.running.destroy().await
     }
 }
 
