@@ -10,10 +10,10 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use harness_guest::message::{Request, SECRET_BYTES};
-use harness_guest::recipe::Recipe;
+use harness_guest::recipe::Basis;
 use harness_guest::{socket, sys};
 
-use crate::init;
+use crate::{exec, init};
 
 /// Candidates at a time; the next one waits in the kernel's queue.
 const MOST: usize = 4;
@@ -53,11 +53,13 @@ pub(crate) fn run(path: &Path) -> io::Result<()> {
     // SAFETY: plain fcntl on our own descriptor.
     sys::check(unsafe { libc::fcntl(listener.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) })?;
     let door = Door { listener, secret, candidates: Vec::new() };
-    init::run_behind(&recipe(), control, door)
+    let basis = basis();
+    exec::bound(&basis)?;
+    init::run_behind(&basis, control, door)
 }
 
 /// The engine has seen to everything else: only the capability that keeps views closed is taken from commands.
-fn recipe() -> Recipe {
+fn basis() -> Basis {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let set = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -66,7 +68,7 @@ fn recipe() -> Recipe {
     let ours = set("CapBnd:") & set("CapPrm:");
     // WAKE_ALARM or AUDIT_WRITE: what a command misses least.
     let extra = [1 << 35, 1 << 29].into_iter().find(|bit| ours & bit != 0).unwrap_or(0);
-    Recipe { capabilities: ours & !extra, view_capabilities: extra, ..Recipe::default() }
+    Basis { capabilities: ours & !extra, view_capabilities: extra, ..Basis::default() }
 }
 
 fn accept(listener: &OwnedFd, flags: libc::c_int) -> io::Result<OwnedFd> {

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use harness_guest::message::{Ended, Failure, Reply, Request};
-use harness_guest::recipe::Recipe;
+use harness_guest::recipe::Basis;
 use harness_guest::socket::{self, Frame};
 use harness_guest::sys;
 
@@ -24,13 +24,13 @@ const SWEEP_MS: u64 = 5;
 const REPORT_LIMIT: u64 = 4096;
 
 /// Serves the control socket until the host closes it, which ends everything in the sandbox.
-pub(crate) fn run(recipe: &Recipe, control: OwnedFd, commands_groups: Vec<OwnedFd>) -> ! {
-    serve(Init::new(recipe, control, None, commands_groups))
+pub(crate) fn run(basis: &Basis, nproc: Option<u64>, control: OwnedFd, commands_groups: Vec<OwnedFd>) -> ! {
+    serve(Init::new(basis, control, None, commands_groups).map(|init| Init { nproc, ..init }))
 }
 
 /// The same where a successor may take over: then the sandbox outlives its host.
-pub(crate) fn run_behind(recipe: &Recipe, control: OwnedFd, door: Door) -> ! {
-    serve(Init::new(recipe, control, Some(door), Vec::new()))
+pub(crate) fn run_behind(basis: &Basis, control: OwnedFd, door: Door) -> ! {
+    serve(Init::new(basis, control, Some(door), Vec::new()))
 }
 
 fn serve(init: io::Result<Init<'_>>) -> ! {
@@ -41,7 +41,8 @@ fn serve(init: io::Result<Init<'_>>) -> ! {
 }
 
 struct Init<'a> {
-    recipe: &'a Recipe,
+    basis: &'a Basis,
+    nproc: Option<u64>,
     /// `None` between a host and its successor.
     control: Option<OwnedFd>,
     /// Where a successor may come from.
@@ -94,7 +95,7 @@ enum State {
 
 impl<'a> Init<'a> {
     fn new(
-        recipe: &'a Recipe,
+        basis: &'a Basis,
         control: OwnedFd,
         door: Option<Door>,
         commands_groups: Vec<OwnedFd>,
@@ -104,7 +105,6 @@ impl<'a> Init<'a> {
         if unsafe { libc::getpid() } != 1 {
             return Err(io::Error::other("not PID 1 of a process namespace"));
         }
-        exec::bound(recipe)?;
         let null = sys::open(c"/dev/null", libc::O_RDWR)?;
         // SAFETY: nothing owns 0, 1, 2 here; from now on they are harmless, and no descriptor that comes in gets their number.
         unsafe {
@@ -132,11 +132,9 @@ impl<'a> Init<'a> {
             next = fd + 1;
         }
         sys::close_range(next, i32::MAX);
-        for filter in &recipe.first_filters {
-            exec::install(filter)?;
-        }
         Ok(Init {
-            recipe,
+            basis,
+            nproc: None,
             control: Some(control),
             door,
             signals,
@@ -246,7 +244,8 @@ impl<'a> Init<'a> {
                     return self.fail(call, Failure::Host, "there is no such view".to_owned());
                 };
                 let around = Surroundings {
-                    recipe: self.recipe,
+                    basis: self.basis,
+                    nproc: self.nproc,
                     null: &self.null,
                     terminals: &self.terminals,
                     commands_groups: &self.commands_groups,
@@ -304,7 +303,7 @@ impl<'a> Init<'a> {
                 let Some(view) = self.place(view) else {
                     return self.fail(call, Failure::Host, "there is no such view".to_owned());
                 };
-                let one_id = self.recipe.uids.iter().map(|(_, _, count)| *count).sum::<u32>() == 1;
+                let one_id = self.basis.uids.iter().map(|(_, _, count)| *count).sum::<u32>() == 1;
                 let started = match frame.fds.first() {
                     Some(socket) => files::start(&op, socket, view, one_id),
                     None => Err(io::Error::from(io::ErrorKind::InvalidData)),

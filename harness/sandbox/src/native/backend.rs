@@ -1,7 +1,7 @@
 //! The `native` backend: opening it, making environments ready, starting sandboxes, removing what dead owners left.
 
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use harness_core::{Digest, EnvironmentSource, EnvironmentSpec, Limits, NetworkMode};
 use harness_guest::recipe::{Bind, Overlay, Recipe, Source};
-use harness_guest::sys;
 
+use super::blanks::{Blank, Blanks, Wanted};
 use super::cgroup::find::Cgroups;
 use super::cgroup::group::Join;
 use super::disk;
@@ -26,8 +26,8 @@ use super::root::{Lower, Root};
 use super::running::Running;
 use super::sandbox::{NativeSandbox, stacked};
 use super::scratch::{Scratch, ScratchStore};
-use super::seccomp::{self, Ownership, Programs};
-use super::spawner::{Attach, Attached, ID_BASE, ID_COUNT, Spawner};
+use super::seccomp::{self, Ownership};
+use super::spawner::{Attach, Attached, Spawner};
 use super::stalls::{self, NewGroup, Stall, Stalls};
 use super::store::Store;
 use super::{NAME, capabilities};
@@ -38,8 +38,6 @@ use crate::{
 
 /// Processes and threads of a sandbox whose task sets no limit.
 const DEFAULT_PIDS: u64 = 2048;
-/// `/dev/shm` of each sandbox. What is written there counts as its memory.
-const SHM_BYTES: u64 = 64 << 20;
 
 /// The entry of [`crate::BACKENDS`].
 pub(crate) struct NativeKind;
@@ -64,8 +62,7 @@ pub(crate) struct Native {
     pub(super) options: BackendOptions,
     caps: Caps,
     scratch: ScratchStore,
-    stalls: Stalls,
-    filters: Programs,
+    blanks: Blanks,
     pub(super) spawner: Arc<Spawner>,
     cgroups: Cgroups,
     /// File systems of a given size, or why there are none.
@@ -96,8 +93,7 @@ impl Native {
         std::fs::create_dir_all(options.state_dir.join("skeletons")).map_err(refused)?;
         let privileged = capabilities::are_roots();
         let ownership = if privileged { Ownership::Real } else { Ownership::Pretended };
-        let filters = seccomp::programs(ownership);
-        let spawner = Arc::new(Spawner::start(privileged).await?);
+        let spawner = Arc::new(Spawner::start(privileged, seccomp::programs(ownership)).await?);
         let cgroups = Cgroups::detect(None);
         let disks = DiskPool::open(&options.state_dir);
         let uppers = spawner.attach(&options.state_dir.join("scratch"), Attach::Writable).await?;
@@ -108,10 +104,9 @@ impl Native {
             remover: Arc::new(Remover::start().map_err(|error| SandboxError::host("start a thread", error))?),
             running: Mutex::default(),
             options,
-            stalls: Stalls::new(scratch.clone(), cgroups.clone()),
+            blanks: Blanks::new(Arc::clone(&spawner), Stalls::new(scratch.clone(), cgroups.clone())),
             cgroups,
             scratch,
-            filters,
             spawner,
             uppers: Arc::new(uppers),
             attached: tokio::sync::Mutex::default(),
@@ -169,7 +164,6 @@ impl Native {
     }
 
     fn recipe(&self, store: &Store, spec: &SandboxSpec, root: &Root) -> Recipe {
-        let ids = if self.spawner.privileged { vec![(0, ID_BASE, ID_COUNT)] } else { vec![(0, 0, 1)] };
         let frozen = stacked(spec.snapshot.as_ref());
         let overlays = root.overlays.iter().enumerate().map(|(index, overlay)| {
             let own = overlay.lowers.iter().map(Lower::source);
@@ -181,19 +175,11 @@ impl Native {
             }
         });
         Recipe {
-            hostname: b"sandbox".to_vec(),
-            uids: ids.clone(),
-            gids: ids,
             overlays: overlays.collect(),
             binds: root.binds.iter().map(|(at, source)| bind(at, source)).collect(),
-            shm_bytes: SHM_BYTES,
-            capabilities: capabilities::COMMANDS,
-            view_capabilities: capabilities::VIEWS,
-            first_filters: self.filters.first.clone(),
-            filters: self.filters.commands.clone(),
             // Counted by the kernel for each user namespace, hence for each sandbox: where no group counts.
-            commands_groups: 0,
             nproc: spec.limits.pids.filter(|_| !self.cgroups.support().pids),
+            commands_groups: 0,
         }
     }
 
@@ -254,30 +240,24 @@ impl Native {
             mounts.push((mount.at.clone(), self.attach(&mount.host).await?));
         }
         let refused = |what: &'static str| move |error| SandboxError::host(what, error);
-        let stall = self
-            .stalls
-            .take(&spec.labels, &spec.limits, root.overlays.len())
-            .map_err(refused("make room for a sandbox"))?;
-        let Stall { scratch, group, overlays: made } = stall;
+        let wanted = Wanted { labels: &spec.labels, limits: &spec.limits, overlays: root.overlays.len() };
+        let Blank { stall: Stall { scratch, group, overlays: made }, control, pidfd } =
+            self.blanks.take(wanted).await?;
         let (id, run) = (scratch.id().to_owned(), spec.labels.run.clone());
         let store = Arc::new(self.store(scratch, &spec.limits).await?);
         let made = if store.disk.is_some() { 0 } else { made };
         store.make(&root, made).map_err(refused("make folders for what a sandbox writes"))?;
-        let mut recipe = self.recipe(&store, &spec, &root);
-        recipe.binds.extend(mounts.iter().map(|(at, source)| bind(at, source)));
-        let mount_points = mount_points(&recipe);
-
         let join = match &group {
             Some(group) => group.get().join(&spec.limits).map_err(refused("open a group of processes"))?,
             None => Join::default(),
         };
+        let mut recipe = self.recipe(&store, &spec, &root);
+        recipe.binds.extend(mounts.iter().map(|(at, source)| bind(at, source)));
         recipe.commands_groups = u32::try_from(join.commands.len()).unwrap_or(u32::MAX);
-        let (ours, theirs) = sys::socket_pair().map_err(refused("make a pair of sockets"))?;
-        let mut fds = vec![theirs.as_fd()];
-        fds.extend(join.folder.iter().chain(&join.tasks).chain(&join.commands).map(AsFd::as_fd));
-        let (_, pidfd) = self.spawner.create(recipe, join.folder.is_some(), &fds).await?;
-        drop((theirs, join));
-        let guest = Guest::connect(ours).await?;
+        let mount_points = mount_points(&recipe);
+        let fds: Vec<i32> = join.tasks.iter().chain(&join.commands).map(AsRawFd::as_raw_fd).collect();
+        let guest = Guest::start(control, &recipe, &fds).await?;
+        drop(join);
         let group = group.map(NewGroup::keep);
         let env = spec.image.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
         let running = Arc::new(Running::new(id, guest, pidfd, group, Arc::clone(&store)));

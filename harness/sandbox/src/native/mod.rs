@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "some modules are not used by the backend yet")]
 
 mod backend;
+mod blanks;
 mod capabilities;
 pub(crate) mod cgroup;
 mod changes;

@@ -53,8 +53,9 @@ impl Remover {
 }
 
 impl Leftover {
-    fn remove(self) {
-        // The scratch folder names the group: what resists here is found by it.
+    /// Removes it. Blocks.
+    pub(crate) fn remove(self) {
+        // The scratch folder names the group: what resists is found by it.
         if self.group.is_none_or(|group| group.remove().is_ok()) {
             let _ = self.scratch.remove();
         } else {

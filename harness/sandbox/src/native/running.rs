@@ -141,7 +141,11 @@ impl Running {
             return Ok(());
         }
         self.end(cause);
-        self.wait_for_death()?;
+        match wait_for_death(&self.pidfd) {
+            Ok(true) => {}
+            Ok(false) => return Err(self.undying()),
+            Err(error) => return Err(SandboxError::host("wait for a sandbox to end", error)),
+        }
         parts.last = Some(self.measure(parts.store.as_deref()));
         Ok(())
     }
@@ -159,25 +163,26 @@ impl Running {
         SandboxError::host(format!("end sandbox {}", self.id), std::io::ErrorKind::TimedOut.into())
     }
 
-    fn wait_for_death(&self) -> Result<(), SandboxError> {
-        let mut polled = libc::pollfd { fd: self.pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        loop {
-            // SAFETY: one structure, and the count says so.
-            match unsafe { libc::poll(&raw mut polled, 1, DEATH_MS) } {
-                1 => return Ok(()),
-                0 => return Err(self.undying()),
-                _ => {
-                    let error = std::io::Error::last_os_error();
-                    if error.kind() != std::io::ErrorKind::Interrupted {
-                        return Err(SandboxError::host("wait for a sandbox to end", error));
-                    }
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Blocks until the process is gone; false when it does not go, which only the kernel itself can be in the way of.
+pub(crate) fn wait_for_death(pidfd: &OwnedFd) -> std::io::Result<bool> {
+    let mut polled = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    loop {
+        // SAFETY: one structure, and the count says so.
+        match unsafe { libc::poll(&raw mut polled, 1, DEATH_MS) } {
+            1 => return Ok(true),
+            0 => return Ok(false),
+            _ => {
+                let error = std::io::Error::last_os_error();
+                if error.kind() != std::io::ErrorKind::Interrupted {
+                    return Err(error);
                 }
             }
         }
-    }
-
-    fn parts(&self) -> MutexGuard<'_, Parts> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

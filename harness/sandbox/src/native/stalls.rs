@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, Mode};
 
 use super::cgroup::find::Cgroups;
 use super::cgroup::group::Group;
+use super::remover::Leftover;
 use super::scratch::{Scratch, ScratchStore};
 use crate::Labels;
 
@@ -58,11 +59,11 @@ impl Stalls {
         Stalls { shared: Arc::new(shared), thread: Mutex::default() }
     }
 
-    /// One that is ready, or else a new one, labelled and limited, for a sandbox with so many overlays.
+    /// One that is ready, or else a new one, for a sandbox with so many overlays.
     ///
     /// # Errors
     /// What the host refused.
-    pub(crate) fn take(&self, labels: &Labels, limits: &Limits, overlays: usize) -> io::Result<Stall> {
+    pub(crate) fn take(&self, overlays: usize) -> io::Result<Stall> {
         let found = {
             let mut state = self.shared.state();
             state.wanted = (state.wanted + 1).min(MOST);
@@ -71,15 +72,19 @@ impl Stalls {
         };
         self.start();
         self.shared.changed.notify_one();
-        let stall = match found {
-            Some(stall) => stall,
-            None => self.shared.make(overlays)?,
-        };
+        found.map_or_else(|| self.shared.make(overlays), Ok)
+    }
+
+    /// Says whose a stall is, and what its processes may use.
+    ///
+    /// # Errors
+    /// What the host refused.
+    pub(crate) fn settle(&self, stall: &Stall, labels: &Labels, limits: &Limits) -> io::Result<()> {
         stall.scratch.label(labels)?;
-        if let Some(group) = &stall.group {
-            group.get().limit(limits, self.shared.cgroups.support())?;
+        match &stall.group {
+            Some(group) => group.get().limit(limits, self.shared.cgroups.support()),
+            None => Ok(()),
         }
-        Ok(stall)
     }
 
     fn start(&self) {
@@ -101,13 +106,15 @@ impl Drop for Stalls {
             let _ = thread.join();
         }
         let ready = std::mem::take(&mut self.shared.state().ready);
-        for Stall { scratch, group, .. } in ready {
-            // Nothing was ever in it.
-            let removed = group.map_or(Ok(()), |group| group.keep().remove());
-            if removed.is_ok() {
-                let _ = scratch.remove();
-            }
-        }
+        ready.into_iter().for_each(Stall::discard);
+    }
+}
+
+impl Stall {
+    /// Removes one in which nothing lives.
+    pub(crate) fn discard(self) {
+        let group = self.group.map(|group| Arc::new(group.keep()));
+        Leftover { group, scratch: self.scratch }.remove();
     }
 }
 

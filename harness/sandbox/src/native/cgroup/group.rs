@@ -25,16 +25,14 @@ pub(crate) struct Group {
     kills: OnceLock<Option<fs::File>>,
 }
 
-/// How a process gets into a group. Everything it starts is in it too.
+/// How a process gets into a group of the first version: it writes `0` to each, itself, before it starts anything. (Writing a
+/// number to `cgroup.procs` instead waits for a grace period of the whole machine, some 9 ms.) Everything it starts is in it too.
 #[derive(Debug, Default)]
 pub(crate) struct Join {
-    /// First version: the process writes `0` to each, itself, before it starts anything. (Writing a number to `cgroup.procs`
-    /// instead waits for a grace period of the whole machine, some 9 ms.)
+    /// For PID 1.
     pub(crate) tasks: Vec<OwnedFd>,
-    /// Likewise, but for commands only: what counts processes and memory, so that using them up never hits what must end them.
+    /// For commands only: what counts processes and memory, so that using them up never hits what must end them.
     pub(crate) commands: Vec<OwnedFd>,
-    /// Second version: for `clone3` with `CLONE_INTO_CGROUP`.
-    pub(crate) folder: Option<OwnedFd>,
 }
 
 /// What a group has used; unknown is `None`.
@@ -206,18 +204,24 @@ impl Group {
             .try_for_each(|(folder, controllers)| limit_first(folder, controllers, limits))
     }
 
+    /// What to clone a process into; on the first version it joins by itself, see [`Group::join`].
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub(crate) fn to_clone_into(&self) -> io::Result<Option<OwnedFd>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = |folder: &PathBuf| Ok(rustix::fs::open(folder, flags, Mode::empty())?);
+        self.second.then(|| open(&self.folders[0])).transpose()
+    }
+
     /// Descriptors to join by, where these limits were set.
     ///
     /// # Errors
     /// What the kernel refused.
     pub(crate) fn join(&self, limits: &Limits) -> io::Result<Join> {
-        if self.second {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let folder = rustix::fs::open(&self.folders[0], flags, Mode::empty())?;
-            return Ok(Join { folder: Some(folder), ..Join::default() });
-        }
         let mut join = Join::default();
-        for (folder, controllers) in self.folders.iter().zip(&self.controllers) {
+        let first = if self.second { &[][..] } else { &self.folders };
+        for (folder, controllers) in first.iter().zip(&self.controllers) {
             let has = |name: &str| controllers.iter().any(|other| other == name);
             let tasks =
                 rustix::fs::open(folder.join("tasks"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;

@@ -20,13 +20,12 @@ fn here() -> Option<Cgroups> {
 
 /// Starts a shell in a group. (On the second version by moving it: `clone3` belongs to the spawner.)
 fn start(group: &Group, script: &str) -> Child {
-    let join = group.join(&Limits::default()).unwrap();
-    let tasks: Vec<OwnedFd> = match join.folder {
+    let tasks: Vec<OwnedFd> = match group.to_clone_into().unwrap() {
         Some(folder) => {
             let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
             vec![rustix::fs::openat(folder, "cgroup.procs", flags, rustix::fs::Mode::empty()).unwrap()]
         }
-        None => join.tasks,
+        None => group.join(&Limits::default()).unwrap().tasks,
     };
     let mut command = Command::new("sh");
     command.arg("-c").arg(script).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -184,7 +183,7 @@ fn cgroup_devices_are_an_allow_list() {
 fn cgroup_duplicate_is_refused_and_leaves_the_first() {
     let Some(cgroups) = here() else { return };
     let first = made(&cgroups, "twice", &Limits::default());
-    assert!(cgroups.make(&id("twice"), &Limits::default()).is_err());
+    assert!(cgroups.make(&id("twice")).is_err());
     assert!(
         first.folders().iter().all(|folder| folder.exists()),
         "the first one's folders went with the second"
@@ -200,7 +199,7 @@ fn cgroup_second_version_kills_and_freezes() {
     let parent = std::path::PathBuf::from(parent.split(' ').nth(4).unwrap());
     let mut cgroups = Cgroups::from_tables("", "");
     cgroups.layout = Layout::Second(parent);
-    let Ok(group) = cgroups.make(&id("second"), &Limits { pids: Some(5), ..Limits::default() }) else {
+    let Ok(group) = cgroups.make(&id("second")) else {
         return;
     };
     let group = group.unwrap();
@@ -218,7 +217,7 @@ fn cgroup_second_version_kills_and_freezes() {
 #[test]
 fn cgroup_tables_of_other_machines_are_understood() {
     let none = Cgroups::from_tables("", "");
-    assert!(none.make("x", &Limits::default()).unwrap().is_none());
+    assert!(none.make("x").unwrap().is_none());
     assert_eq!(none.support().missing.len(), 3);
     // An ordinary user's session on the second version, nothing writable: said, not failed.
     let place = tempfile::tempdir().unwrap();
@@ -228,7 +227,7 @@ fn cgroup_tables_of_other_machines_are_understood() {
     fs::write(session.join("cgroup.procs"), "").unwrap();
     let mount = format!("30 23 0:26 / {} rw - cgroup2 cgroup2 rw\n", place.path().display());
     let found = Cgroups::from_tables("0::/user.slice/session-3.scope\n", &mount);
-    assert!(found.make("x", &Limits::default()).unwrap().is_none());
+    assert!(found.make("x").unwrap().is_none());
     assert!(found.support().missing[0].contains("none of cpu, memory and pids"), "{:?}", found.support());
     // Who was moved aside earlier looks beside, not below.
     let aside = place.path().join("given/harness-self");
