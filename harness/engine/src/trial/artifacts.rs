@@ -6,7 +6,8 @@ use harness_core::{Severity, Step};
 use harness_sandbox::{Change, FileType, GetOptions, Place, PutOptions, Sandbox, SandboxError, Source};
 use serde_json::json;
 
-use super::attempt::{Attempt, Stop};
+use super::attempt::Attempt;
+use super::stop::Stop;
 
 /// Everything here crosses, declared or not.
 const ALWAYS: &str = "/logs/artifacts";

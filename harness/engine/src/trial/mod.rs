@@ -4,8 +4,14 @@ mod artifacts;
 mod attempt;
 mod capture;
 mod diff;
+mod environment;
+mod limits;
 mod packages;
 mod programs;
+mod ready;
+mod step;
+mod steps;
+mod stop;
 mod verify;
 
 use std::fs::File;

@@ -17,8 +17,11 @@ use harness_sandbox::{
     SandboxError, Source, ViewSpec,
 };
 
-use super::attempt::{Attempt, Judged, Setting, Stop, healthy};
+use super::attempt::Attempt;
 use super::programs::{Told, defend};
+use super::ready::{Setting, healthy};
+use super::step::Judged;
+use super::stop::Stop;
 use super::{artifacts, packages};
 
 const TESTS: &str = "/tests";
