@@ -6,6 +6,7 @@
 mod disk;
 mod errors;
 mod help;
+mod kills;
 mod lists;
 mod live;
 mod native;
