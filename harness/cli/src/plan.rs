@@ -303,6 +303,7 @@ pub fn manifest(
             backend: backend.name().to_owned(),
             rootfs: settings.text("rootfs").to_owned(),
             network: settings.text("network").to_owned(),
+            verifier_network: None,
             weaknesses: backend.caps().weaknesses.clone(),
         },
     })

@@ -87,7 +87,7 @@ impl MemoryBackend {
             DECLARED.iter().map(|(case, reason)| Unsupported { case, reason: (*reason).into() }).collect();
         let weaknesses = vec!["runs nothing real".into()];
         MemoryBackend {
-            caps: Caps { declared, weaknesses, open_network: false, single_user: None },
+            caps: Caps { declared, weaknesses, ..Caps::default() },
             programs: Arc::default(),
             images: Mutex::default(),
             base: OnceLock::new(),

@@ -60,6 +60,7 @@ pub(crate) fn record(id: TrialId, outcome: Outcome) -> TrialRecord {
         durations,
         cpu_ms: Some(1_500),
         peak_memory_bytes: Some(64 << 20),
+        network: None,
         integrity: vec![],
         sandbox: sandbox(),
         tries: vec![TryRecord {
@@ -82,6 +83,7 @@ fn sandbox() -> SandboxNote {
         backend: "native".into(),
         rootfs: "host".into(),
         network: "closed".into(),
+        verifier_network: None,
         weaknesses: vec!["shares the host's kernel".into()],
     }
 }

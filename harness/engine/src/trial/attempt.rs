@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use harness_core::Blame;
 use harness_core::record::{SandboxNote, StepRecord};
 use harness_core::{
-    AgentExit, DiffStat, Durations, Event, Finding, NanoUsd, Outcome, Phase, Severity, TestCounts, Usage,
+    AgentExit, Connections, DiffStat, Durations, Event, Finding, NanoUsd, Outcome, Phase, Severity,
+    TestCounts, Usage,
 };
 use harness_sandbox::{Image, Sandbox, SandboxSpec};
 
@@ -25,6 +26,7 @@ pub(crate) struct Details {
     pub(crate) diff: Option<DiffStat>,
     pub(crate) cpu_ms: Option<u64>,
     pub(crate) peak_memory_bytes: Option<u64>,
+    pub(crate) network: Option<Connections>,
     pub(crate) integrity: Vec<Finding>,
     pub(crate) sandbox: Option<SandboxNote>,
     /// It failed by our fault in a way that trying again does not mend.
@@ -147,6 +149,7 @@ impl Attempt {
             backend: context.backend.name().to_owned(),
             rootfs: image.name.clone(),
             network: network.to_string(),
+            verifier_network: None,
             weaknesses: context.backend.caps().weaknesses.iter().chain(&image.weaknesses).cloned().collect(),
         });
         let spec = SandboxSpec {

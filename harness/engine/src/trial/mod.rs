@@ -251,6 +251,7 @@ fn finish(context: &TrialContext, last: TryResult, tries: Vec<TryRecord>, starte
         durations: last.durations,
         cpu_ms: details.cpu_ms,
         peak_memory_bytes: details.peak_memory_bytes,
+        network: details.network,
         integrity: details.integrity,
         sandbox: details.sandbox.unwrap_or_else(|| SandboxNote {
             backend: context.backend.name().to_owned(),
