@@ -12,15 +12,17 @@ use harness_guest::message::{Request, View, ViewOverlay};
 use harness_guest::wire::MAX_FDS;
 use rustix::fs::{Mode, OFlags};
 
-use super::changes::{self, Stack};
-use super::process::{self, Surroundings};
-use super::proxy::{Proxy, variables};
 use super::root::Lower;
 use super::running::Running;
 use super::spawner::{Attached, Spawner};
 use super::store::Store;
-use super::transfer;
 use super::{NAME, Root};
+use crate::link::Live;
+use crate::link::changes::{self, Stack};
+use crate::link::inside::Inside;
+use crate::link::process::{self, Surroundings};
+use crate::link::transfer;
+use crate::proxy::{Proxy, variables};
 use crate::{
     Change, GetOptions, Image, Place, Process, ProcessSpec, PutOptions, Sandbox, SandboxError, SandboxUsage,
     Snapshot, SnapshotHandle, Source, ViewSpec,
@@ -76,7 +78,8 @@ impl Drop for NativeSandbox {
 #[async_trait]
 impl Place for NativeSandbox {
     async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SandboxError> {
-        process::spawn(&self.running, &self.around, spec).await
+        let live: Arc<dyn Live> = Arc::clone(&self.running) as _;
+        process::spawn(&live, &self.around, spec).await
     }
 
     async fn put(&self, at: &str, source: Source, options: PutOptions) -> Result<(), SandboxError> {
@@ -160,7 +163,8 @@ impl Sandbox for NativeSandbox {
         });
         self.running.guest.ask(|call| Request::View { call, spec }, &fds)?.done().await?;
         let around = Surroundings { view, ..self.around.clone() };
-        Ok(Arc::new(NativeView { running: Arc::clone(&self.running), around }))
+        let live: Arc<dyn Live> = Arc::clone(&self.running) as _;
+        Ok(Arc::new(Inside { live, around }))
     }
 
     async fn listen(&self, port: u16) -> Result<std::net::TcpListener, SandboxError> {
@@ -209,31 +213,6 @@ fn view_overlays(root: &Root) -> (Vec<ViewOverlay>, Vec<u32>) {
         })
         .collect();
     (overlays, slots)
-}
-
-/// A place with mounts of its own in a sandbox. It keeps what runs there from ending, but not the sandbox from being destroyed.
-struct NativeView {
-    running: Arc<Running>,
-    around: Surroundings,
-}
-
-#[async_trait]
-impl Place for NativeView {
-    async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SandboxError> {
-        process::spawn(&self.running, &self.around, spec).await
-    }
-
-    async fn put(&self, at: &str, source: Source, options: PutOptions) -> Result<(), SandboxError> {
-        transfer::put(&self.running.guest, self.around.view, at, source, options).await
-    }
-
-    async fn get(&self, from: &str, to: &Path, options: GetOptions) -> Result<(), SandboxError> {
-        transfer::get(&self.running.guest, self.around.view, from, to, options).await
-    }
-
-    async fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SandboxError> {
-        transfer::read(&self.running.guest, self.around.view, path, limit).await
-    }
 }
 
 /// A fixed state: the changes of the sandbox that made it, and what that sandbox itself was stacked on.
