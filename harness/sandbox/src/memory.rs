@@ -216,6 +216,8 @@ const DECLARED: &[(&str, &str)] = &[
     ("network-gateway", "there is no network"),
     ("network-gateway-closed", "there is no network"),
     ("network-apart", "there is no network"),
+    ("network-record", "there is no network"),
+    ("network-switch", "there is no network"),
     ("lost-is-no-status", "there are no real processes"),
     ("drop-destroys", "there are no real processes"),
     ("reap-orphans", "there are no real processes"),

@@ -23,13 +23,14 @@ use super::layers::store::LayerStore;
 use super::remover::Remover;
 use super::root::{Lower, Root};
 use super::running::Running;
-use super::sandbox::{NativeSandbox, stacked};
+use super::sandbox::{NativeSandbox, no_list, stacked};
 use super::scratch::{Scratch, ScratchStore};
 use super::spawner::{Attach, Attached, ID_BASE, ID_COUNT, Spawner};
 use super::store::Store;
 use crate::link::guest::Guest;
 use crate::link::process::Surroundings;
 use crate::link::seccomp::{self, Ownership, Programs};
+use crate::link::way::{Way, Whom};
 use crate::link::{Live, capabilities};
 use crate::{
     Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, ExecSpec, Exit, Image, Labels, Place,
@@ -291,28 +292,23 @@ impl Native {
         let (ours, theirs) = sys::socket_pair().map_err(refused("make a pair of sockets"))?;
         let mut fds = vec![theirs.as_fd()];
         fds.extend(join.folder.iter().chain(&join.tasks).map(AsFd::as_fd));
-        let (_, pidfd) = self.spawner.create(recipe, join.folder.is_some(), &fds).await?;
+        let (pid, pidfd) = self.spawner.create(recipe, join.folder.is_some(), &fds).await?;
         drop((theirs, join));
         let guest = Guest::connect(ours).await?;
         let group = group.map(NewGroup::keep);
         let env = spec.image.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
+        let around =
+            Surroundings { env, workdir: spec.image.workdir.clone(), user: spec.image.user.clone(), view: 0 };
         let running = Arc::new(Running::new(id, guest, pidfd, group, Arc::clone(&store)));
         let sandbox = NativeSandbox {
             running: Arc::clone(&running),
-            around: Surroundings {
-                env,
-                workdir: spec.image.workdir.clone(),
-                user: spec.image.user.clone(),
-                view: 0,
-            },
-            network: spec.network,
+            way: Way::new(spec.network, around, pid),
             image: spec.image,
             root,
             mount_points,
             mounts: mounts.into_iter().map(|(_, source)| source).collect(),
             base: spec.snapshot,
             spawner: Arc::clone(&self.spawner),
-            proxy: None,
             next_view: std::sync::atomic::AtomicU32::new(1),
         };
         self.watch(&running, &store, &spec.limits)?;
@@ -324,7 +320,7 @@ impl Native {
 /// What can be had here. What an ordinary user cannot have is declared case by case.
 fn caps(spawner: &Spawner, cgroups: &Cgroups, disks: &Result<DiskPool, String>) -> Caps {
     let support = cgroups.support();
-    let mut caps = Caps { open_network: true, ..Caps::default() };
+    let mut caps = Caps { open_network: true, network_per_phase: true, ..Caps::default() };
     let mut declare = |cases: &[&'static str], reason: &str| {
         for case in cases {
             caps.declared.push(Unsupported { case, reason: reason.to_owned() });
@@ -456,14 +452,12 @@ impl Backend for Native {
 
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError> {
         if let NetworkMode::Allowlist(_) = spec.network {
-            return Err(SandboxError::Unsupported {
-                backend: NAME,
-                what: format!("the network {}; use none, gateway or open", spec.network),
-            });
+            return Err(no_list(&spec.network));
         }
-        let mut sandbox = self.start(spec).await?;
-        if sandbox.network == NetworkMode::Open {
-            sandbox.open_network().await?;
+        let open = spec.network == NetworkMode::Open;
+        let sandbox = self.start(spec).await?;
+        if open {
+            sandbox.open_network(Whom::Everybody).await?;
         }
         Ok(Arc::new(sandbox))
     }
