@@ -261,16 +261,20 @@ impl Native {
         recipe.binds.extend(mounts.iter().map(|(at, source)| bind(at, source)));
         let mount_points = mount_points(&recipe);
 
+        let groups = self.cgroups.folders(&id);
+        if !groups.is_empty() {
+            let groups: Vec<&str> = groups.iter().filter_map(|folder| folder.to_str()).collect();
+            // Before they are there: whatever happens in between, whoever cleans up after us finds them.
+            std::fs::write(store.path().join(GROUPS), groups.join("\n"))
+                .map_err(refused("write down a group of processes"))?;
+        }
         let group = self
             .cgroups
             .make(&id, &spec.limits)
             .map_err(refused("make a group of processes"))?
             .map(NewGroup::new);
         let mut join = match &group {
-            Some(group) => {
-                group.record(&store.path()).map_err(refused("write down a group of processes"))?;
-                group.get().join().map_err(refused("open a group of processes"))?
-            }
+            Some(group) => group.get().join().map_err(refused("open a group of processes"))?,
             None => Join::default(),
         };
         if let (Some(group), true) = (&group, join.folder.is_none()) {
@@ -391,11 +395,6 @@ impl NewGroup {
 
     fn get(&self) -> &Group {
         self.0.as_ref().expect("it is there until it is kept")
-    }
-
-    fn record(&self, scratch: &Path) -> std::io::Result<()> {
-        let folders: Vec<&str> = self.get().folders().iter().filter_map(|folder| folder.to_str()).collect();
-        std::fs::write(scratch.join(GROUPS), folders.join("\n"))
     }
 
     fn keep(mut self) -> Group {

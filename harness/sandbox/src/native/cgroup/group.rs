@@ -63,19 +63,26 @@ const DEVICES: &[&str] = &[
 ];
 
 impl Cgroups {
+    /// Where the group of the sandbox with this id will be. Written down before anything is made, it is found after a crash.
+    pub(crate) fn folders(&self, id: &str) -> Vec<PathBuf> {
+        let name = format!("{PREFIX}{id}");
+        match &self.layout {
+            Layout::None => Vec::new(),
+            Layout::Second(parent) => vec![parent.join(&name)],
+            Layout::First(parents) => parents.keys().map(|parent| parent.join(&name)).collect(),
+        }
+    }
+
     /// Makes the group of the sandbox with this id. Limits that [`Cgroups::support`] does not have are left out.
     /// `None` when no groups can be had at all.
     ///
     /// # Errors
     /// When the kernel refuses the group or a limit; nothing is left then.
     pub(crate) fn make(&self, id: &str, limits: &Limits) -> io::Result<Option<Group>> {
-        let name = format!("{PREFIX}{id}");
-        let (folders, second) = match &self.layout {
-            Layout::None => return Ok(None),
-            Layout::Second(parent) => (vec![parent.join(&name)], true),
-            Layout::First(parents) => (parents.keys().map(|parent| parent.join(&name)).collect(), false),
-        };
-        let group = Group { folders, second };
+        if matches!(self.layout, Layout::None) {
+            return Ok(None);
+        }
+        let group = Group { folders: self.folders(id), second: matches!(self.layout, Layout::Second(_)) };
         let mut made = 0;
         let limited = group.folders.iter().try_for_each(|folder| {
             fs::create_dir(folder)?;
