@@ -38,6 +38,22 @@ pub struct Task {
     pub hints: Hints,
 }
 
+impl Task {
+    /// Whom the agent may talk to in this step.
+    pub fn agent_network<'a>(&'a self, step: &'a Step) -> &'a NetworkMode {
+        step.agent.network.as_ref().unwrap_or(&self.environment.network)
+    }
+
+    /// Whom the tests may talk to in this step: what the phase says, else what holds in the sandbox where they run.
+    pub fn verifier_network<'a>(&'a self, step: &'a Step) -> &'a NetworkMode {
+        let own = match &step.verifier.mode {
+            VerifierMode::Separate(Some(environment)) => &environment.network,
+            VerifierMode::Separate(None) | VerifierMode::Shared => &self.environment.network,
+        };
+        step.verifier.network.as_ref().unwrap_or(own)
+    }
+}
+
 /// What selections (`--filter`) can ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traits {

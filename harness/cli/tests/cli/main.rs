@@ -10,6 +10,7 @@ mod kills;
 mod lists;
 mod live;
 mod native;
+mod networks;
 mod report;
 mod resume;
 mod room;

@@ -13,8 +13,10 @@ use harness_core::{
 use harness_sandbox::{Image, Sandbox, SandboxSpec};
 
 use super::limits::{HANDLING, within};
+use super::networks::Mark;
 use super::stop::Stop;
 use super::{TrialContext, TryResult};
+use crate::journal_writer::now_ms;
 
 /// What a try learned beside its verdict.
 #[derive(Default)]
@@ -41,6 +43,7 @@ pub(crate) struct Details {
 pub(super) struct Attempt {
     pub(super) context: Arc<TrialContext>,
     pub(super) phase: Phase,
+    pub(super) marks: Vec<Mark>,
     phase_began: Instant,
     durations: Durations,
     pub(super) agent_exit: Option<AgentExit>,
@@ -55,6 +58,7 @@ pub(super) async fn run(context: Arc<TrialContext>) -> TryResult {
     let mut attempt = Attempt {
         context,
         phase: Phase::Prepare,
+        marks: Vec::new(),
         phase_began: began,
         durations: Durations::default(),
         agent_exit: None,
@@ -86,6 +90,7 @@ impl Attempt {
     pub(super) fn enter(&mut self, phase: Phase) {
         self.close_phase();
         self.phase = phase;
+        self.marks.push(Mark { phase, at_ms: now_ms() });
         self.context.journal.write(Event::PhaseEntered { id: self.context.id.clone(), phase });
     }
 
@@ -110,8 +115,10 @@ impl Attempt {
         };
         let result = result.map_err(|stop| (self.phase, stop));
         self.enter(Phase::Teardown);
+        let destroyed = tokio::time::timeout(Duration::from_secs(60), sandbox.destroy()).await;
+        self.keep_connections(&*sandbox);
         // What cannot be removed now is found by its label later; the verdict stands.
-        match tokio::time::timeout(Duration::from_secs(60), sandbox.destroy()).await {
+        match destroyed {
             Ok(Ok(usage)) => {
                 self.details.cpu_ms = usage.cpu.map(|cpu| cpu.as_millis() as u64);
                 self.details.peak_memory_bytes = usage.peak_memory_bytes;
@@ -144,18 +151,20 @@ impl Attempt {
         let context = self.context.clone();
         let environment = context.task.environment.clone();
         let image = self.image(&environment).await?;
-        let network = self.network();
+        let steps = &context.task.steps;
+        let first = steps.first().expect("a task has at least one step");
+        let network = self.agent_network(first);
+        let other = steps.iter().map(|step| self.verifier_network(step)).find(|mode| *mode != network);
         self.details.sandbox = Some(SandboxNote {
             backend: context.backend.name().to_owned(),
             rootfs: image.name.clone(),
             network: network.to_string(),
-            verifier_network: None,
+            verifier_network: other.map(|mode| mode.to_string()),
             weaknesses: context.backend.caps().weaknesses.iter().chain(&image.weaknesses).cloned().collect(),
         });
         let spec = SandboxSpec {
-            network,
             mounts: context.agent.mounts(),
-            ..self.spec(image.clone(), "agent", &environment)
+            ..self.spec(image.clone(), "agent", &environment, network)
         };
         let sandbox = context.backend.create(spec).await?;
         Ok((sandbox, image))

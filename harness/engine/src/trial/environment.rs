@@ -38,7 +38,14 @@ impl Attempt {
         Digest::of(format!("{} {environment:?}", task.digest.as_str()).as_bytes())
     }
 
-    pub(super) fn spec(&self, image: Arc<Image>, role: &str, environment: &EnvironmentSpec) -> SandboxSpec {
+    /// A sandbox of this environment, for what comes `next` there.
+    pub(super) fn spec(
+        &self,
+        image: Arc<Image>,
+        role: &str,
+        environment: &EnvironmentSpec,
+        next: NetworkMode,
+    ) -> SandboxSpec {
         SandboxSpec {
             labels: Labels {
                 run: self.context.run.clone(),
@@ -48,18 +55,9 @@ impl Attempt {
             image,
             snapshot: None,
             limits: environment.limits,
-            network: self.context.settings.network.clone().unwrap_or_else(|| environment.network.clone()),
+            network: self.first_network(&environment.network, next),
             mounts: Vec::new(),
         }
-    }
-
-    /// The network of the agent's sandbox.
-    pub(super) fn network(&self) -> NetworkMode {
-        let context = &self.context;
-        let step = context.task.steps.first();
-        let asked = step.and_then(|step| step.agent.network.clone());
-        let own = asked.unwrap_or_else(|| context.task.environment.network.clone());
-        context.settings.network.clone().unwrap_or(own)
     }
 
     /// Looks up the programs that the task says it needs, inside.

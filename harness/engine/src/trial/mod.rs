@@ -6,6 +6,7 @@ mod capture;
 mod diff;
 mod environment;
 mod limits;
+mod networks;
 mod packages;
 mod programs;
 mod ready;

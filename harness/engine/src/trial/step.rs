@@ -43,6 +43,8 @@ impl Attempt {
             log: &context.dir.join("agent.log"),
         };
         let unable = self.set_up(&session).await?;
+        let network = self.agent_network(step);
+        within(HANDLING, Phase::Prepare, async { Ok(self.switch(&**sandbox, &network).await?) }).await?;
         self.enter(Phase::Solve);
         let report = match unable {
             Some(report) => report,
@@ -76,8 +78,16 @@ impl Attempt {
             }
         };
         let verified = within(limits.verify, Phase::Verify, verified).await?;
-        // Services that a step left running are there for the next one.
-        within(HANDLING, Phase::Verify, async { Ok(sandbox.freeze(false).await?) }).await?;
+        // Services that a step left running are there for the next one, in the network of its agent.
+        let next = context.task.steps.iter().skip_while(|other| *other != step).nth(1);
+        let network = next.map(|next| self.agent_network(next));
+        let go_on = async {
+            if let Some(network) = &network {
+                self.switch(&**sandbox, network).await?;
+            }
+            Ok(sandbox.freeze(false).await?)
+        };
+        within(HANDLING, Phase::Verify, go_on).await?;
         Ok(verified)
     }
 

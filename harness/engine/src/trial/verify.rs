@@ -106,6 +106,7 @@ async fn in_view(
     log: &str,
 ) -> Result<Run, SandboxError> {
     sandbox.freeze(true).await?;
+    attempt.switch(sandbox, &attempt.verifier_network(step)).await?;
     let view = sandbox.view(view).await?;
     let Some(ready) = put(attempt, &*view, step, place).await? else { return Ok(Run::without_tests()) };
     sandbox.freeze(false).await?;
@@ -123,10 +124,12 @@ async fn untouched(
     why: &str,
 ) -> Verified {
     let context = attempt.context.clone();
-    let spec = attempt.spec(image.clone(), "untouched", &context.task.environment);
+    let network = attempt.verifier_network(step);
+    let spec = attempt.spec(image.clone(), "untouched", &context.task.environment, network);
     let sandbox = context.backend.create(spec).await?;
     let run = untouched_run(attempt, &*sandbox, step, place).await;
     let gone = sandbox.destroy().await;
+    attempt.keep_connections(&*sandbox);
     if let Err(error) = gone {
         attempt.note(
             "not_removed",
@@ -168,6 +171,7 @@ async fn untouched_run(
         }
         in_view(attempt, sandbox, private(), (step, place), log).await
     } else {
+        attempt.switch(sandbox, &attempt.verifier_network(step)).await?;
         tests(attempt, sandbox, step, place, log).await
     };
     match run {
@@ -216,10 +220,12 @@ async fn one_separate(
     step: &Step,
     place: &Setting,
 ) -> Verified {
-    let spec = attempt.spec(image.clone(), "verifier", environment);
+    let spec = attempt.spec(image.clone(), "verifier", environment, attempt.verifier_network(step));
     let sandbox = attempt.context.backend.create(spec).await?;
     let run = separate_run(attempt, &*sandbox, environment, step, place).await;
-    if let Err(error) = sandbox.destroy().await {
+    let gone = sandbox.destroy().await;
+    attempt.keep_connections(&*sandbox);
+    if let Err(error) = gone {
         attempt.note(
             "not_removed",
             Severity::Info,
@@ -245,6 +251,7 @@ async fn separate_run(
     if let Some(check) = &environment.healthcheck {
         healthy(sandbox, place, check).await?;
     }
+    attempt.switch(sandbox, &attempt.verifier_network(step)).await?;
     match tests(attempt, sandbox, step, place, "verify.log").await {
         Ok(run) => Ok(run),
         Err(SandboxError::Inside { message }) => Ok(Run { tests: None, rewards: Err(message), exit: None }),
