@@ -118,6 +118,10 @@ pub struct AgentPhase {
     pub user: Option<String>,
     /// Overrides the environment's network while the agent works.
     pub network: Option<NetworkMode>,
+    /// Folder inside with skills for the agent: an agent that knows such a thing takes over what is in it.
+    pub skills_dir: Option<String>,
+    /// A conversation (ATIF) that the agent is told it has had before the first instruction.
+    pub trajectory: Option<PathBuf>,
 }
 
 /// How one step is judged.

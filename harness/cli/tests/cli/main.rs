@@ -5,6 +5,7 @@
 
 mod disk;
 mod errors;
+mod handed_over;
 mod help;
 mod kills;
 mod lists;

@@ -50,7 +50,7 @@ impl Attempt {
             cwd: Some("/".into()),
             ..ProcessSpec::shell(script)
         };
-        let folders = "mkdir -p /logs/agent /logs/artifacts && chmod 1777 /logs/agent /logs/artifacts";
+        let folders = "mkdir -p /logs/agent /logs/artifacts && chmod 1777 /logs/agent /logs/artifacts && rm -rf /logs/agent/trajectory.json";
         let made = sandbox.exec(ExecSpec::new(root(folders))).await?;
         if !made.exit.success() {
             let said = made.stderr.text();

@@ -107,6 +107,7 @@ impl Attempt {
             Err(error) => return Err(error.into()),
         };
         artifacts::take(self, sandbox, step, changes.as_deref()).await?;
+        artifacts::trajectory(self, sandbox, step, changes.as_deref()).await?;
         if let Some(changes) = &changes {
             self.details.diff = capture::patch(self, sandbox, changes, &place.workdir).await?;
         } else {

@@ -5,7 +5,6 @@
 //! A verdict that is missing is neither a zero nor a way out: the tests run once more in the untouched environment, and
 //! whether *they* give one there says whose doing it was.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -300,8 +299,8 @@ async fn put(
     let context = &attempt.context;
     let user = step.verifier.user.clone().or_else(|| setting.user.as_ref().map(|_| "0".to_owned()));
     for folder in &step.tests {
-        let put = PutOptions { exclude: ignored(folder), ..PutOptions::default() };
-        place.put(TESTS, Source::Folder(folder.clone()), put).await?;
+        let files = crate::ignore::selected(folder).map_err(unselected)?;
+        place.put(TESTS, Source::Folder(files.path().to_owned()), PutOptions::default()).await?;
     }
     let script = step.tests.iter().rev().map(|folder| folder.join("test.sh")).find(|file| file.is_file());
     let Some(script) = script else { return Ok(None) };
@@ -337,6 +336,10 @@ async fn put(
         grace: Duration::from_secs(1),
         ..ProcessSpec::new(argv)
     }))
+}
+
+fn unselected(error: std::io::Error) -> SandboxError {
+    SandboxError::host("choose the tests by their .harborignore", error)
 }
 
 /// Runs the tests to their end.
@@ -414,14 +417,4 @@ async fn keep_logs(to: std::path::PathBuf, place: &dyn Place) -> Result<(), Sand
         Ok(()) | Err(SandboxError::TooLarge { .. } | SandboxError::Inside { .. }) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// Patterns of `tests/.harborignore`.
-fn ignored(folder: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(folder.join(".harborignore")).unwrap_or_default();
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(str::to_owned)
-        .collect()
 }
