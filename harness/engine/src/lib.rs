@@ -7,6 +7,7 @@
 pub mod agents;
 pub mod cancel;
 pub mod history;
+mod ignore;
 pub mod journal_writer;
 pub mod machine;
 pub mod run;

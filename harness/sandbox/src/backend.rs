@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use harness_core::{Digest, EnvironmentSpec, Limits, NetworkMode};
+use harness_core::{Connections, Digest, EnvironmentSpec, Limits, NetworkMode};
 
 use crate::{Place, SandboxError};
 
@@ -214,6 +214,28 @@ pub trait Sandbox: Place {
     /// [`SandboxError::Unsupported`] unless the network is `gateway` or `open`.
     async fn listen(&self, port: u16) -> Result<std::net::TcpListener, SandboxError>;
 
+    /// Gives it another network from now on. The way of the one before is closed, and what went through it is cut.
+    ///
+    /// To the implementer: whatever was started before the call must not get to the outside through the new network, if that
+    /// reaches further: it stands beside a verifier that may talk to more than the agent. Programs that are started afterwards
+    /// in this place, and in views that are made afterwards, may.
+    ///
+    /// # Errors
+    /// [`SandboxError::Unsupported`] where the mode cannot be had, or no change of mode (see [`Caps::network_per_phase`]);
+    /// [`SandboxError::Lost`].
+    async fn set_network(&self, _mode: &NetworkMode) -> Result<(), SandboxError> {
+        Err(SandboxError::Unsupported {
+            backend: "this one",
+            what: "another network for a running sandbox".into(),
+        })
+    }
+
+    /// Connections that were tried through its network until now; also after it was destroyed. `None` when nobody watched:
+    /// then it is not known that there were none.
+    fn connections(&self) -> Option<Connections> {
+        None
+    }
+
     /// Ends everything and removes every trace; returns when that is done. A second call does nothing.
     ///
     /// # Errors
@@ -303,6 +325,8 @@ pub struct Caps {
     pub weaknesses: Vec<String>,
     /// Whether [`NetworkMode::Open`] can be had.
     pub open_network: bool,
+    /// Whether [`Sandbox::set_network`] can be had.
+    pub network_per_phase: bool,
     /// Why all users inside are one and the same on this machine, where that is so.
     pub single_user: Option<String>,
 }

@@ -47,6 +47,8 @@ pub enum Call {
     View,
     /// [`Sandbox::listen`].
     Listen,
+    /// [`Sandbox::set_network`].
+    SetNetwork,
     /// [`Sandbox::destroy`].
     Destroy,
     /// [`Backend::reap`].

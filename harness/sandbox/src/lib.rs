@@ -15,9 +15,11 @@ pub mod error;
 pub mod exec;
 #[cfg(feature = "testing")]
 pub mod fault;
+mod link;
 pub mod memory;
 mod native;
 pub mod place;
+mod proxy;
 
 pub use backend::{
     Backend, BackendKind, BackendOptions, Caps, Change, ChangeKind, EnvironmentRequest, FileType, Image,

@@ -4,8 +4,15 @@ mod artifacts;
 mod attempt;
 mod capture;
 mod diff;
+mod environment;
+mod limits;
+mod networks;
 mod packages;
 mod programs;
+mod ready;
+mod step;
+mod steps;
+mod stop;
 mod verify;
 
 use std::fs::File;
@@ -245,6 +252,7 @@ fn finish(context: &TrialContext, last: TryResult, tries: Vec<TryRecord>, starte
         durations: last.durations,
         cpu_ms: details.cpu_ms,
         peak_memory_bytes: details.peak_memory_bytes,
+        network: details.network,
         integrity: details.integrity,
         sandbox: details.sandbox.unwrap_or_else(|| SandboxNote {
             backend: context.backend.name().to_owned(),

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use harness_core::{Digest, EnvironmentSource, EnvironmentSpec, Limits, NetworkMode};
 use harness_guest::recipe::{Bind, Overlay, Recipe, Source};
 
+use super::NAME;
 use super::blanks::{Blank, Blanks, Wanted};
 use super::cgroup::find::Cgroups;
 use super::cgroup::group::Join;
@@ -18,19 +19,20 @@ use super::disk::image::DiskPool;
 use super::disk::watchdog::Watchdog;
 use super::doctor;
 use super::environment::Base;
-use super::guest::Guest;
 use super::layers::store::LayerStore;
-use super::process::Surroundings;
 use super::remover::Remover;
 use super::root::{Lower, Root};
 use super::running::Running;
-use super::sandbox::{NativeSandbox, stacked};
+use super::sandbox::{NativeSandbox, no_list, stacked};
 use super::scratch::{Scratch, ScratchStore};
-use super::seccomp::{self, Ownership};
 use super::spawner::{Attach, Attached, Spawner};
 use super::stalls::{self, NewGroup, Stall, Stalls};
 use super::store::Store;
-use super::{NAME, capabilities};
+use crate::link::guest::Guest;
+use crate::link::process::Surroundings;
+use crate::link::seccomp::{self, Ownership};
+use crate::link::way::{Way, Whom};
+use crate::link::{Live, capabilities};
 use crate::{
     Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, ExecSpec, Exit, Image, Labels, Place,
     Probe, ProcessSpec, Progress, ReapFilter, Reaped, Sandbox, SandboxError, SandboxSpec, Unsupported,
@@ -241,7 +243,7 @@ impl Native {
         }
         let refused = |what: &'static str| move |error| SandboxError::host(what, error);
         let wanted = Wanted { labels: &spec.labels, limits: &spec.limits, overlays: root.overlays.len() };
-        let Blank { stall: Stall { scratch, group, overlays: made }, control, pidfd } =
+        let Blank { stall: Stall { scratch, group, overlays: made }, control, pid, pidfd } =
             self.blanks.take(wanted).await?;
         let (id, run) = (scratch.id().to_owned(), spec.labels.run.clone());
         let store = Arc::new(self.store(scratch, &spec.limits).await?);
@@ -260,23 +262,18 @@ impl Native {
         drop(join);
         let group = group.map(NewGroup::keep);
         let env = spec.image.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
+        let around =
+            Surroundings { env, workdir: spec.image.workdir.clone(), user: spec.image.user.clone(), view: 0 };
         let running = Arc::new(Running::new(id, guest, pidfd, group, Arc::clone(&store)));
         let sandbox = NativeSandbox {
             running: Arc::clone(&running),
-            around: Surroundings {
-                env,
-                workdir: spec.image.workdir.clone(),
-                user: spec.image.user.clone(),
-                view: 0,
-            },
-            network: spec.network,
+            way: Way::new(spec.network, around, pid),
             image: spec.image,
             root,
             mount_points,
             mounts: mounts.into_iter().map(|(_, source)| source).collect(),
             base: spec.snapshot,
             spawner: Arc::clone(&self.spawner),
-            proxy: None,
             next_view: std::sync::atomic::AtomicU32::new(1),
         };
         self.watch(&running, &store, &spec.limits)?;
@@ -288,7 +285,7 @@ impl Native {
 /// What can be had here. What an ordinary user cannot have is declared case by case.
 fn caps(spawner: &Spawner, cgroups: &Cgroups, disks: &Result<DiskPool, String>) -> Caps {
     let support = cgroups.support();
-    let mut caps = Caps { open_network: true, ..Caps::default() };
+    let mut caps = Caps { open_network: true, network_per_phase: true, ..Caps::default() };
     let mut declare = |cases: &[&'static str], reason: &str| {
         for case in cases {
             caps.declared.push(Unsupported { case, reason: reason.to_owned() });
@@ -379,14 +376,12 @@ impl Backend for Native {
 
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError> {
         if let NetworkMode::Allowlist(_) = spec.network {
-            return Err(SandboxError::Unsupported {
-                backend: NAME,
-                what: format!("the network {}; use none, gateway or open", spec.network),
-            });
+            return Err(no_list(&spec.network));
         }
-        let mut sandbox = self.start(spec).await?;
-        if sandbox.network == NetworkMode::Open {
-            sandbox.open_network().await?;
+        let open = spec.network == NetworkMode::Open;
+        let sandbox = self.start(spec).await?;
+        if open {
+            sandbox.open_network(Whom::Everybody).await?;
         }
         Ok(Arc::new(sandbox))
     }

@@ -20,6 +20,8 @@ pub(crate) struct Blank {
     pub(crate) stall: Stall,
     /// Our end of its control socket.
     pub(crate) control: OwnedFd,
+    /// Its number among the host's processes.
+    pub(crate) pid: u32,
     pub(crate) pidfd: OwnedFd,
 }
 
@@ -143,7 +145,7 @@ impl Shared {
             None => None,
         };
         let (control, theirs) = sys::socket_pair().map_err(refused("make a pair of sockets"))?;
-        let pidfd = self.spawner.clone_init(theirs.as_fd(), cgroup.as_ref().map(AsFd::as_fd)).await?;
-        Ok(Blank { stall, control, pidfd })
+        let (pid, pidfd) = self.spawner.clone_init(theirs.as_fd(), cgroup.as_ref().map(AsFd::as_fd)).await?;
+        Ok(Blank { stall, control, pid, pidfd })
     }
 }

@@ -15,11 +15,11 @@ use harness_guest::recipe::Basis;
 use harness_guest::sys;
 use tokio::sync::oneshot;
 
-use super::capabilities;
-use super::channel::Channel;
-use super::helper;
-use super::seccomp::Programs;
 use crate::SandboxError;
+use crate::link::capabilities;
+use crate::link::channel::Channel;
+use crate::link::program;
+use crate::link::seccomp::Programs;
 
 /// First id on the host of the range that sandboxes get when the harness has root's rights. High enough that no account and
 /// no `subuid` range of a distribution lies there.
@@ -45,7 +45,7 @@ impl Spawner {
     pub(crate) async fn start(privileged: bool, filters: Programs) -> Result<Spawner, SandboxError> {
         let (ours, theirs) =
             sys::socket_pair().map_err(|error| SandboxError::host("make a pair of sockets", error))?;
-        let child = helper::start_spawner(theirs)
+        let child = program::start_spawner(theirs)
             .map_err(|error| SandboxError::host("start the helper that clones sandboxes", error))?;
         let channel = Channel::new(ours).map_err(|error| SandboxError::host("watch a socket", error))?;
         let basis = Box::new(basis(privileged, filters));
@@ -121,17 +121,17 @@ impl Spawner {
         }
     }
 
-    /// Clones what becomes a sandbox when it gets its recipe on its control socket; its pidfd.
+    /// Clones what becomes a sandbox when it gets its recipe on its control socket; its process number here, and its pidfd.
     pub(crate) async fn clone_init(
         &self,
         control: BorrowedFd<'_>,
         cgroup: Option<BorrowedFd<'_>>,
-    ) -> Result<OwnedFd, SandboxError> {
+    ) -> Result<(u32, OwnedFd), SandboxError> {
         let fds: Vec<i32> = [control].iter().chain(&cgroup).map(AsRawFd::as_raw_fd).collect();
         let into_cgroup = cgroup.is_some();
         let (reply, mut fds) = self.ask(|call| SpawnerRequest::Clone { call, into_cgroup }, &fds).await?;
         match (reply, fds.pop()) {
-            (SpawnerReply::Cloned { .. }, Some(pidfd)) => Ok(pidfd),
+            (SpawnerReply::Cloned { pid, .. }, Some(pidfd)) => Ok((pid, pidfd)),
             (other, _) => Err(unexpected(other)),
         }
     }

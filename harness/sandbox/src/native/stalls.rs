@@ -156,10 +156,13 @@ impl Shared {
             rustix::fs::chmodat(&folder, &*upper, BITS, AtFlags::empty())?;
             rustix::fs::mkdirat(&folder, format!("w/{index}"), BITS)?;
         }
-        let group = self.cgroups.make(scratch.id())?.map(NewGroup::new);
-        if let Some(group) = &group {
-            group.record(&scratch.path())?;
+        let groups = self.cgroups.folders(scratch.id());
+        if !groups.is_empty() {
+            let groups: Vec<&str> = groups.iter().filter_map(|folder| folder.to_str()).collect();
+            // Before they are there: whatever happens in between, whoever cleans up after us finds them.
+            std::fs::write(scratch.path().join(GROUPS), groups.join("\n"))?;
         }
+        let group = self.cgroups.make(scratch.id())?.map(NewGroup::new);
         Ok(Stall { scratch, group, overlays })
     }
 }
@@ -177,11 +180,6 @@ impl NewGroup {
 
     pub(crate) fn get(&self) -> &Group {
         self.0.as_ref().expect("it is there until it is kept")
-    }
-
-    fn record(&self, scratch: &Path) -> io::Result<()> {
-        let folders: Vec<&str> = self.get().folders().iter().filter_map(|folder| folder.to_str()).collect();
-        std::fs::write(scratch.join(GROUPS), folders.join("\n"))
     }
 
     pub(crate) fn keep(mut self) -> Group {

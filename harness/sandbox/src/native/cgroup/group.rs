@@ -69,22 +69,27 @@ const DEVICES: &[&str] = &[
 ];
 
 impl Cgroups {
+    /// Where the group of the sandbox with this id will be. Written down before anything is made, it is found after a crash.
+    pub(crate) fn folders(&self, id: &str) -> Vec<PathBuf> {
+        let name = format!("{PREFIX}{id}");
+        match &self.layout {
+            Layout::None => Vec::new(),
+            Layout::Second(parent) => vec![parent.join(&name)],
+            Layout::First(parents) => parents.keys().map(|parent| parent.join(&name)).collect(),
+        }
+    }
+
     /// Makes the group of the sandbox with this id, without limits. `None` when no groups can be had at all.
     ///
     /// # Errors
     /// When the kernel refuses the group; nothing is left then.
     pub(crate) fn make(&self, id: &str) -> io::Result<Option<Group>> {
-        let name = format!("{PREFIX}{id}");
-        let (folders, controllers, second) = match &self.layout {
+        let (controllers, second) = match &self.layout {
             Layout::None => return Ok(None),
-            Layout::Second(parent) => (vec![parent.join(&name)], vec![Vec::new()], true),
-            Layout::First(parents) => (
-                parents.keys().map(|parent| parent.join(&name)).collect(),
-                parents.values().cloned().collect(),
-                false,
-            ),
+            Layout::Second(_) => (vec![Vec::new()], true),
+            Layout::First(parents) => (parents.values().cloned().collect(), false),
         };
-        let group = Group { folders, controllers, second, kills: OnceLock::new() };
+        let group = Group { folders: self.folders(id), controllers, second, kills: OnceLock::new() };
         let mut made = 0;
         let done = group.folders.iter().zip(&group.controllers).try_for_each(|(folder, controllers)| {
             fs::create_dir(folder)?;
