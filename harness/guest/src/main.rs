@@ -1,6 +1,7 @@
 //! The guest program: started by the host as `spawner`, a small helper that clones sandboxes and becomes PID 1 in each; or, in
 //! a sandbox that another program made, as PID 1 with `listen PATH`.
 
+mod arrive;
 mod door;
 mod exec;
 mod files;

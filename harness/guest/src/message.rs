@@ -228,12 +228,38 @@ pub enum Request {
         /// The port; 0 lets the kernel choose.
         port: u16,
     },
-    /// First of all, and only where PID 1 waits behind a socket of its own: what a successor will have to show. Answered by
+    /// From a successor, where PID 1 waits behind a socket of its own: the secret that the first host brought. Answered by
     /// [`Reply::Ready`].
     Secret {
         /// Random, kept by the host.
         secret: [u8; SECRET_BYTES],
     },
+    /// First of all, where PID 1 waits behind a socket of its own. Answered by [`Reply::Ready`], or by [`Reply::Failed`].
+    Arrive {
+        /// What a successor will have to show.
+        secret: [u8; SECRET_BYTES],
+        /// What to do first.
+        arrival: Box<Arrival>,
+    },
+    /// Ends PID 1 and everything with it. Not answered.
+    End,
+}
+
+/// What PID 1 does in a sandbox that somebody else made, before anything else runs in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// Only capabilities, filters and the number of processes count.
+    pub recipe: Recipe,
+    /// Touch no mounts: somebody else has seen to everything.
+    pub bare: bool,
+    /// Mounts to let go of.
+    pub unmount: Vec<Vec<u8>>,
+    /// Files that an engine bound from its host, to be replaced by copies in memory.
+    pub copied: Vec<Vec<u8>>,
+    /// Where the image's layers are mounted, to be kept for views only.
+    pub layers: Option<Vec<u8>>,
+    /// How long to wait for a successor when the host is gone, before ending.
+    pub linger_ms: u64,
 }
 
 /// From PID 1 to the host.
@@ -493,6 +519,21 @@ impl Request {
                 to.u32(*call);
                 to.u32(u32::from(*port));
             }
+            Request::Arrive { secret, arrival } => {
+                to = Encoder::new(10);
+                to.u32(0);
+                to.bytes(secret);
+                arrival.recipe.encode(&mut to);
+                to.u8(u8::from(arrival.bare));
+                to.list(&arrival.unmount, |to, path| to.bytes(path));
+                to.list(&arrival.copied, |to, path| to.bytes(path));
+                to.option(arrival.layers.as_ref(), |to, path| to.bytes(path));
+                to.u64(arrival.linger_ms);
+            }
+            Request::End => {
+                to = Encoder::new(11);
+                to.u32(0);
+            }
             Request::Secret { secret } => {
                 to = Encoder::new(9);
                 to.u32(0);
@@ -520,9 +561,19 @@ impl Request {
             5 => Request::Stop { call, on: from.u8()? != 0 },
             6 => Request::Files { call, view: from.u32()?, op: decode_file_op(&mut from)? },
             7 => Request::View { call, spec: Box::new(decode_view(&mut from)?) },
-            9 => Request::Secret {
-                secret: from.bytes()?.try_into().map_err(|_| Malformed("a secret of another length"))?,
+            9 => Request::Secret { secret: secret(&mut from)? },
+            10 => Request::Arrive {
+                secret: secret(&mut from)?,
+                arrival: Box::new(Arrival {
+                    recipe: Recipe::decode(&mut from)?,
+                    bare: from.u8()? != 0,
+                    unmount: from.list(Decoder::bytes)?,
+                    copied: from.list(Decoder::bytes)?,
+                    layers: from.option(Decoder::bytes)?,
+                    linger_ms: from.u64()?,
+                }),
             },
+            11 => Request::End,
             8 => Request::Listen {
                 call,
                 port: u16::try_from(from.u32()?).map_err(|_| Malformed("a port above 65535"))?,
@@ -600,6 +651,10 @@ impl Reply {
         from.end()?;
         Ok(reply)
     }
+}
+
+fn secret(from: &mut Decoder<'_>) -> Result<[u8; SECRET_BYTES], Malformed> {
+    from.bytes()?.try_into().map_err(|_| Malformed("a secret of another length"))
 }
 
 fn text(from: &mut Decoder<'_>) -> Result<String, Malformed> {
