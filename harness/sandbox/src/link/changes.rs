@@ -261,7 +261,10 @@ fn whiteout(found: &Stat) -> bool {
 }
 
 fn opaque(folder: BorrowedFd<'_>) -> bool {
-    let mut value = [0_u8; 1];
-    rustix::fs::fgetxattr(folder, "user.overlay.opaque", &mut value[..])
-        .is_ok_and(|length| length == 1 && value[0] == b'y')
+    // The second is an engine's that is root, and seen by root alone.
+    ["user.overlay.opaque", "trusted.overlay.opaque"].into_iter().any(|name| {
+        let mut value = [0_u8; 1];
+        rustix::fs::fgetxattr(folder, name, &mut value[..])
+            .is_ok_and(|length| length == 1 && value[0] == b'y')
+    })
 }

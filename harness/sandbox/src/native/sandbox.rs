@@ -20,9 +20,10 @@ use super::{NAME, Root};
 use crate::link::Live;
 use crate::link::changes::{self, Stack};
 use crate::link::inside::Inside;
+use crate::link::network;
 use crate::link::process::{self, Surroundings};
 use crate::link::transfer;
-use crate::proxy::{Proxy, variables};
+use crate::proxy::Proxy;
 use crate::{
     Change, GetOptions, Image, Place, Process, ProcessSpec, PutOptions, Sandbox, SandboxError, SandboxUsage,
     Snapshot, SnapshotHandle, Source, ViewSpec,
@@ -51,17 +52,8 @@ pub(crate) struct NativeSandbox {
 impl NativeSandbox {
     /// Lets its programs reach public addresses, through a proxy of ours on its loopback.
     pub(crate) async fn open_network(&mut self) -> Result<(), SandboxError> {
-        let refused = |error| SandboxError::host("serve the open network", error);
         let listener = self.listen(0).await?;
-        let port = listener.local_addr().map_err(refused)?.port();
-        listener.set_nonblocking(true).map_err(refused)?;
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(refused)?;
-        self.proxy = Some(Proxy::start(listener, Arc::new(|_| {})));
-        for (name, value) in variables(port) {
-            // The image's own setting is for another network.
-            self.around.env.retain(|pair| pair.split(|byte| *byte == b'=').next() != Some(name.as_bytes()));
-            self.around.env.push(format!("{name}={value}").into_bytes());
-        }
+        self.proxy = Some(network::open(listener, &mut self.around)?);
         Ok(())
     }
 }
@@ -168,16 +160,7 @@ impl Sandbox for NativeSandbox {
     }
 
     async fn listen(&self, port: u16) -> Result<std::net::TcpListener, SandboxError> {
-        if !matches!(self.network, NetworkMode::Gateway | NetworkMode::Open) {
-            return Err(SandboxError::Unsupported {
-                backend: NAME,
-                what: format!("a listener in a sandbox whose network is {}", self.network),
-            });
-        }
-        let mut fds = self.running.guest.ask(|call| Request::Listen { call, port }, &[])?.done().await?;
-        fds.pop()
-            .map(std::net::TcpListener::from)
-            .ok_or_else(|| SandboxError::Lost { cause: "its PID 1 passed no listener".to_owned() })
+        network::listen(&self.running.guest, &self.network, NAME, port).await
     }
 
     async fn destroy(&self) -> Result<SandboxUsage, SandboxError> {
