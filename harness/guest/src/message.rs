@@ -256,6 +256,9 @@ pub struct Arrival {
     pub unmount: Vec<Vec<u8>>,
     /// Files that an engine bound from its host, to be replaced by copies in memory.
     pub copied: Vec<Vec<u8>>,
+    /// Files that an engine laid over the image's own, to be taken away where they are; with what they were laid on when that
+    /// is empty, hence the engine's too.
+    pub dropped: Vec<Vec<u8>>,
     /// Where the image's layers are mounted, to be kept for views only.
     pub layers: Option<Vec<u8>>,
     /// How long to wait for a successor when the host is gone, before ending.
@@ -527,6 +530,7 @@ impl Request {
                 to.u8(u8::from(arrival.bare));
                 to.list(&arrival.unmount, |to, path| to.bytes(path));
                 to.list(&arrival.copied, |to, path| to.bytes(path));
+                to.list(&arrival.dropped, |to, path| to.bytes(path));
                 to.option(arrival.layers.as_ref(), |to, path| to.bytes(path));
                 to.u64(arrival.linger_ms);
             }
@@ -569,6 +573,7 @@ impl Request {
                     bare: from.u8()? != 0,
                     unmount: from.list(Decoder::bytes)?,
                     copied: from.list(Decoder::bytes)?,
+                    dropped: from.list(Decoder::bytes)?,
                     layers: from.option(Decoder::bytes)?,
                     linger_ms: from.u64()?,
                 }),

@@ -13,6 +13,7 @@ mod engine;
 mod facts;
 mod layers;
 mod owner;
+mod plain;
 mod reap;
 mod running;
 mod sandbox;

@@ -1,11 +1,11 @@
 //! Removing what dead owners left on an engine: containers, images of snapshots, doors.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use bollard::query_parameters::{ListContainersOptions, ListImagesOptions};
+use bollard::query_parameters::ListImagesOptions;
 
 use super::backend::DockerBackend;
-use super::{client, owner, snapshot};
+use super::{client, owner, plain, snapshot};
 use crate::{ReapFilter, Reaped, SandboxError};
 
 /// A container or an image that carries our labels.
@@ -62,20 +62,14 @@ pub(crate) async fn reap(backend: &DockerBackend, filter: &ReapFilter) -> Result
 }
 
 async fn containers(backend: &DockerBackend) -> Result<Vec<Found>, SandboxError> {
-    let options =
-        ListContainersOptions { all: true, filters: Some(labelled(owner::OWNER)), ..Default::default() };
-    let listed = backend.starter.engine.client.short().list_containers(Some(options)).await;
-    let listed = listed.map_err(|error| client::failed("list containers", error))?;
-    let mut seen = BTreeSet::new();
+    let listed = plain::labelled(&backend.starter.engine.client, owner::OWNER).await;
+    let listed = listed.map_err(|error| SandboxError::host("list containers", error))?;
     let found = listed.into_iter().filter_map(|container| {
-        let name = container.names?.into_iter().next()?.trim_start_matches('/').to_owned();
-        Some(Found {
-            labels: container.labels.unwrap_or_default().into_iter().collect(),
-            running: container.state.is_some_and(|state| state.to_string() == "running"),
-            name,
-        })
+        let name = container.names.into_iter().next()?.trim_start_matches('/').to_owned();
+        let running = container.state == "running";
+        Some(Found { labels: container.labels.unwrap_or_default(), running, name })
     });
-    Ok(found.filter(|found| seen.insert(found.name.clone())).collect())
+    Ok(found.collect())
 }
 
 async fn images(backend: &DockerBackend) -> Result<Vec<Found>, SandboxError> {

@@ -36,6 +36,8 @@ const MOST_NAMES: u32 = 5;
 
 /// Files that engines bind from folders of their own host.
 const COPIED: [&str; 4] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv"];
+/// Files that Podman lays over those of images that do not know root.
+const DROPPED: [&str; 2] = ["/etc/passwd", "/etc/group"];
 
 /// What starting needs beside what is asked.
 pub(crate) struct Starter {
@@ -215,6 +217,7 @@ impl Starter {
                 .map(String::into_bytes)
                 .collect(),
             copied: COPIED.iter().map(|path| path.as_bytes().to_vec()).collect(),
+            dropped: DROPPED.iter().map(|path| path.as_bytes().to_vec()).collect(),
             layers,
             // What a dead owner left does not run.
             linger_ms: 0,
