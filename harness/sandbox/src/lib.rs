@@ -11,6 +11,7 @@ pub mod backend;
 mod collect;
 #[cfg(feature = "testing")]
 pub mod conformance;
+pub mod docker;
 pub mod error;
 pub mod exec;
 #[cfg(feature = "testing")]
