@@ -36,6 +36,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) image: &'a str,
     /// Folders for which the image wants volumes.
     pub(crate) volumes: &'a [String],
+    /// Whether the image names a user. Where it does not, none is named: Podman adds accounts for whoever is.
+    pub(crate) has_user: bool,
     /// Upper bounds.
     pub(crate) limits: &'a Limits,
     /// Host folders shown read-only.
@@ -90,7 +92,7 @@ pub(crate) fn body(wanted: Wanted<'_>, facts: &Facts) -> ContainerCreateBody {
         entrypoint: Some(vec![GUEST_AT.to_owned(), "listen".to_owned(), format!("{DOOR_AT}/{SOCKET}")]),
         cmd: Some(Vec::new()),
         // Of the image's own these are the guest's business, or nobody's.
-        user: Some("0:0".to_owned()),
+        user: wanted.has_user.then(|| "0:0".to_owned()),
         working_dir: Some("/".to_owned()),
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         stop_signal: Some("SIGKILL".to_owned()),
@@ -142,6 +144,7 @@ mod tests {
         let wanted = Wanted {
             image: "sha256:abc",
             volumes: &["/data".to_owned()],
+            has_user: true,
             limits: &limits,
             mounts,
             guest: "/state/guest",

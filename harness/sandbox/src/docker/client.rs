@@ -128,12 +128,15 @@ impl Client {
             reach(path).await?;
         }
         let docker = open(&address).map_err(|error| plain(&error))?;
-        let first = docker.clone().with_timeout(FIRST).negotiate_version();
-        let docker = first.await.map_err(|error| match error {
+        let questions = async {
+            let docker = docker.with_timeout(FIRST).negotiate_version().await?;
+            let version = docker.version().await?;
+            Ok((docker, version))
+        };
+        let (docker, version) = bounded(FIRST, questions).await.map_err(|error| match error {
             Error::RequestTimeoutError => format!("it has not answered within {} s", FIRST.as_secs()),
             other => plain(&other),
         })?;
-        let version = docker.version().await.map_err(|error| plain(&error))?;
         let api = docker.client_version();
         let api = (u32_of(api.major_version), u32_of(api.minor_version));
         if api < OLDEST_API {
@@ -158,7 +161,16 @@ impl Client {
         Ok(Client { short: docker.clone().with_timeout(SHORT), long: docker.with_timeout(LONG), engine })
     }
 
-    /// For questions that are answered soon: ends after a minute.
+    /// Waits for an answer that is one value, a minute at most. The library's own limit ends with the answer's first line, so
+    /// that an engine which stops in the middle would be waited for without end.
+    ///
+    /// # Errors
+    /// The library's, [`Error::RequestTimeoutError`] among them.
+    pub async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        bounded(SHORT, question).await
+    }
+
+    /// For questions that are answered soon, asked by [`Client::ask`].
     pub fn short(&self) -> &Docker {
         &self.short
     }
@@ -172,6 +184,10 @@ impl Client {
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
+}
+
+async fn bounded<T>(limit: Duration, question: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(limit, question).await.unwrap_or(Err(Error::RequestTimeoutError))
 }
 
 /// What an engine's refusal means: always the host's side. The caller turns what is the task's fault into

@@ -123,6 +123,7 @@ impl Starter {
             let wanted = Wanted {
                 image: &image,
                 volumes: &handle.volumes,
+                has_user: spec.image.user.is_some(),
                 limits: &spec.limits,
                 mounts: &spec.mounts,
                 guest: &self.doors.guest().to_string_lossy(),
