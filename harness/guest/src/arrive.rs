@@ -36,6 +36,14 @@ impl Held {
         [self.elsewhere.as_raw_fd(), self.own.as_raw_fd()]
     }
 
+    /// In a process that is done with the sandbox's mounts: goes to where the layers are, and opens their folder.
+    pub(crate) fn enter(&self) -> Result<OwnedFd, Trouble> {
+        // SAFETY: plain call on our own descriptor.
+        sys::check(unsafe { libc::setns(self.elsewhere.as_raw_fd(), libc::CLONE_NEWNS) })
+            .tried("enter the layers' namespace")?;
+        sys::open(HIDDEN, libc::O_PATH | libc::O_DIRECTORY).tried("open the layers")
+    }
+
     /// In a process that is about to make a view: a detached copy of the mount that holds the layers.
     pub(crate) fn lend(&self) -> Result<OwnedFd, Trouble> {
         // SAFETY: plain calls on our own descriptors.

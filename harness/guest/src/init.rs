@@ -321,7 +321,10 @@ impl<'a> Init<'a> {
                 };
                 let one_id = self.recipe.uids.iter().map(|(_, _, count)| *count).sum::<u32>() == 1;
                 let started = match frame.fds.first() {
-                    Some(socket) => files::start(&op, socket, view, one_id),
+                    Some(socket) => {
+                        let place = files::Where { view, held: self.held.as_ref(), one_id };
+                        files::start(&op, socket, &place)
+                    }
                     None => Err(io::Error::from(io::ErrorKind::InvalidData)),
                 };
                 match started {

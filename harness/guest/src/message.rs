@@ -130,6 +130,13 @@ pub enum FileOp {
         /// Globs of paths left out.
         exclude: Vec<Vec<u8>>,
     },
+    /// Lists what differs from the image, where PID 1 keeps the layers.
+    Changes {
+        /// Which.
+        layers: Layers,
+        /// Most changes.
+        limit: u64,
+    },
     /// Sends the bytes of one regular file.
     Read {
         /// Absolute inside.
@@ -137,6 +144,17 @@ pub enum FileOp {
         /// Most bytes.
         limit: u64,
     },
+}
+
+/// What a sandbox's root is stacked from: paths below the layers that PID 1 keeps, uppermost first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layers {
+    /// What was written.
+    pub uppers: Vec<Vec<u8>>,
+    /// The image's own.
+    pub lowers: Vec<Vec<u8>>,
+    /// Paths inside that are there because something is mounted on them.
+    pub mount_points: Vec<Vec<u8>>,
 }
 
 /// A view to make. Descriptors: one detached mount for each lower layer.
@@ -494,6 +512,13 @@ impl Request {
                         to.u64(*max_entries);
                         to.list(exclude, |to, glob| to.bytes(glob));
                     }
+                    FileOp::Changes { layers, limit } => {
+                        to.u8(4);
+                        for list in [&layers.uppers, &layers.lowers, &layers.mount_points] {
+                            to.list(list, |to, path| to.bytes(path));
+                        }
+                        to.u64(*limit);
+                    }
                     FileOp::Read { path, limit } => {
                         to.u8(3);
                         to.bytes(path);
@@ -693,6 +718,14 @@ fn decode_file_op(from: &mut Decoder<'_>) -> Result<FileOp, Malformed> {
             limit: from.u64()?,
             max_entries: from.u64()?,
             exclude: from.list(Decoder::bytes)?,
+        },
+        4 => FileOp::Changes {
+            layers: Layers {
+                uppers: from.list(Decoder::bytes)?,
+                lowers: from.list(Decoder::bytes)?,
+                mount_points: from.list(Decoder::bytes)?,
+            },
+            limit: from.u64()?,
         },
         3 => FileOp::Read { path: from.bytes()?, limit: from.u64()? },
         _ => return Err(Malformed("an unknown file operation")),

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
-use harness_core::{Digest, EnvironmentSource, Limits, NetworkMode};
+use harness_core::{Digest, EnvironmentSource, NetworkMode};
 
+use super::caps::caps;
 use super::client::{self, Client};
+use super::disk;
 use super::door::Doors;
 use super::engine::Engine;
 use super::reap;
@@ -14,9 +16,7 @@ use super::running::Running;
 use super::sandbox::DockerSandbox;
 use super::start::Starter;
 use super::{ImageHandle, NAME};
-use crate::link::Live;
 use crate::link::seccomp::{self, Ownership};
-use crate::native::disk;
 use crate::native::disk::watchdog::Watchdog;
 use crate::{
     Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, Image, Probe, Progress, ReapFilter,
@@ -73,9 +73,10 @@ impl Inner {
         let state_dir = std::fs::canonicalize(&options.state_dir).map_err(refused)?;
         let doors = Doors::open(&state_dir).map_err(refused)?;
         let engine = Arc::new(Engine::new(client).await?);
+        let caps = caps(&engine);
         let starter = Starter { engine, doors, filters: seccomp::programs(Ownership::Real) };
         Ok(Inner {
-            caps: caps(),
+            caps,
             starter,
             options: BackendOptions { state_dir, ..options },
             watchdog: Watchdog::new(),
@@ -113,41 +114,9 @@ impl Inner {
             })?;
         let running = self.starter.start(&spec, handle, wanted).await?;
         let sandbox = DockerSandbox::new(running, spec.network, spec.labels.clone(), spec.image).await?;
-        self.watch(&sandbox.running, &spec.limits)?;
+        disk::watch(&self.watchdog, &sandbox.running, &spec.limits, &self.options.state_dir)?;
         self.register(&spec.labels.run, &sandbox.running);
         Ok(sandbox)
-    }
-
-    /// Ends a sandbox that writes more than it may.
-    fn watch(&self, running: &Arc<Running>, limits: &Limits) -> Result<(), SandboxError> {
-        let refused = |error| SandboxError::host("watch what a sandbox writes", error);
-        let Some(layers) = &running.layers else { return Ok(()) };
-        if !layers.upper.is_dir() {
-            return Ok(());
-        }
-        let limit = match limits.disk_bytes {
-            Some(limit) => limit,
-            None => disk::default_limit(&self.options.state_dir).map_err(refused)?,
-        };
-        let weak = Arc::downgrade(running);
-        let over = Box::new(move |why: String| {
-            if let Some(running) = weak.upgrade() {
-                running.end(&format!("it wrote {why}"));
-            }
-        });
-        running.keep(self.watchdog.watch(&layers.upper, limit, over).map_err(refused)?);
-        Ok(())
-    }
-}
-
-fn caps() -> Caps {
-    Caps {
-        open_network: true,
-        weaknesses: vec![
-            "containers share the kernel of this machine: a flaw in it is a way out".to_owned(),
-            "a container that writes too much is ended instead of refused".to_owned(),
-        ],
-        ..Caps::default()
     }
 }
 

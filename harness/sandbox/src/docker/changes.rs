@@ -1,5 +1,6 @@
-//! Which paths of a container differ from its image: read from the engine's own folders where we may, else asked of the engine.
+//! Which paths of a container differ from its image: read from the engine's own folders where we may, else by PID 1, who has them.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::NAME;
@@ -25,16 +26,19 @@ const MOUNT_POINTS: [&str; 12] = [
 
 /// See [`crate::Sandbox::changes`].
 pub(crate) async fn list(running: &Arc<Running>, limit: usize) -> Result<Vec<Change>, SandboxError> {
-    let stack = running.layers.as_ref().map(super::layers::Layers::stack);
-    let Some(Ok(stack)) = stack else {
-        return Err(SandboxError::Unsupported { backend: NAME, what: "listing what changed".to_owned() });
+    let points: Vec<Vec<u8>> = MOUNT_POINTS.iter().map(|path| path.as_bytes().to_vec()).collect();
+    let unknown = || SandboxError::Unsupported {
+        backend: NAME,
+        what: format!("listing what changed with the storage driver {}", running.engine.facts.storage),
     };
-    let listed = tokio::task::spawn_blocking(move || {
-        let points: Vec<Vec<u8>> = MOUNT_POINTS.iter().map(|path| path.as_bytes().to_vec()).collect();
-        let mut found = Vec::new();
-        changes::list(&stack, &points, limit, &mut found)?;
-        found.sort();
-        Ok(found)
-    });
-    listed.await.unwrap_or_else(|_| Err(SandboxError::Lost { cause: "looking for changes failed".into() }))
+    let layers = running.layers.as_ref().ok_or_else(unknown)?;
+    if let Ok(stack) = layers.stack() {
+        let listed = tokio::task::spawn_blocking(move || changes::list([stack], &points, limit));
+        return listed
+            .await
+            .unwrap_or_else(|_| Err(SandboxError::Lost { cause: "looking for changes failed".to_owned() }));
+    }
+    let folder = running.engine.facts.layers.as_deref().ok_or_else(unknown)?;
+    let below = layers.below(Path::new(folder), points).ok_or_else(unknown)?;
+    changes::ask(&running.guest, below, limit).await
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bollard::models::DriverData;
-use harness_guest::message::ViewOverlay;
+use harness_guest::message::{self, ViewOverlay};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -44,6 +44,16 @@ impl Layers {
             at: b"",
             uppers: std::iter::once(&self.upper).chain(&self.frozen).map(open).collect::<Result<_, _>>()?,
             lowers: self.init.iter().chain(&self.image).map(open).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The same for PID 1, below the folder that it keeps. `None` when a layer lies elsewhere.
+    pub(crate) fn below(&self, folder: &Path, mount_points: Vec<Vec<u8>>) -> Option<message::Layers> {
+        let below = |path: &PathBuf| Some(path.strip_prefix(folder).ok()?.to_str()?.as_bytes().to_vec());
+        Some(message::Layers {
+            uppers: std::iter::once(&self.upper).chain(&self.frozen).map(below).collect::<Option<_>>()?,
+            lowers: self.init.iter().chain(&self.image).map(below).collect::<Option<_>>()?,
+            mount_points,
         })
     }
 

@@ -6,8 +6,10 @@
 
 mod backend;
 mod body;
+mod caps;
 mod changes;
 pub mod client;
+mod disk;
 mod door;
 mod engine;
 mod facts;

@@ -2,6 +2,7 @@
 //! asks first, and in the background when nobody asks.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use harness_guest::sys;
@@ -73,11 +74,18 @@ impl Running {
         let _ = self.watch.set(watch);
     }
 
+    /// The folder of what it wrote, where we may look into it.
+    pub(crate) fn upper(&self) -> Option<PathBuf> {
+        self.layers
+            .as_ref()
+            .map(|layers| layers.upper.clone())
+            .filter(|upper| std::fs::read_dir(upper).is_ok())
+    }
+
     /// What it has used so far.
     pub(crate) async fn usage(&self) -> SandboxUsage {
         let group = self.group.as_ref().map(Group::usage).unwrap_or_default();
-        let upper = self.layers.as_ref().map(|layers| layers.upper.clone()).filter(|upper| upper.is_dir());
-        let disk_bytes = match upper {
+        let disk_bytes = match self.upper() {
             Some(upper) => tokio::task::spawn_blocking(move || count(&upper, u64::MAX).bytes).await.ok(),
             None => self.engine.written(&self.name).await,
         };

@@ -233,21 +233,19 @@ fn list_changes(
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let mut stores = vec![store];
     stores.extend(stacked(base).into_iter().map(|snapshot| &snapshot.store));
-    let mut found = Vec::new();
+    let mut all = Vec::new();
     for (index, overlay) in root.overlays.iter().enumerate() {
         let upper = |store: &&Arc<Store>| {
             rustix::fs::openat(store.folder(), format!("u/{index}"), flags | OFlags::DIRECTORY, Mode::empty())
         };
         let lower = |lower: &Lower| rustix::fs::open(lower.path(), flags, Mode::empty());
-        let stack = Stack {
+        all.push(Stack {
             at: overlay.at.trim_end_matches('/').as_bytes(),
             uppers: stores.iter().map(upper).collect::<Result<_, _>>().map_err(refused)?,
             lowers: overlay.lowers.iter().map(lower).collect::<Result<_, _>>().map_err(refused)?,
-        };
-        changes::list(&stack, mount_points, limit, &mut found)?;
+        });
     }
-    found.sort();
-    Ok(found)
+    changes::list(all, mount_points, limit)
 }
 
 async fn blocking<T: Send + 'static>(
