@@ -2,3 +2,4 @@
 //! the engine's API; no command-line program is called.
 
 pub mod client;
+pub mod images;
