@@ -16,7 +16,11 @@ mod view;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
+    let mut arguments = std::env::args_os();
+    // Under this name it is what an image of nothing else runs to prove that containers work.
+    if arguments.next().is_some_and(|own| std::path::Path::new(&own).ends_with("true")) {
+        return ExitCode::SUCCESS;
+    }
     let mode = arguments.next();
     match mode.as_deref().and_then(std::ffi::OsStr::to_str) {
         Some("spawner") => match spawner::run() {

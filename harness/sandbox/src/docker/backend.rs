@@ -1,30 +1,28 @@
 //! The `docker` backend: opening it, making environments ready, starting sandboxes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
-use harness_core::{Digest, EnvironmentSource, NetworkMode};
+use harness_core::NetworkMode;
 
 use super::caps::caps;
-use super::client::{self, Client};
-use super::disk;
+use super::client::Client;
 use super::door::Doors;
 use super::engine::Engine;
+use super::images::{ImageLimits, Images};
 use super::reap;
 use super::running::Running;
 use super::sandbox::DockerSandbox;
 use super::start::Starter;
 use super::{ImageHandle, NAME};
+use super::{disk, doctor, environment};
 use crate::link::seccomp::{self, Ownership};
 use crate::native::disk::watchdog::Watchdog;
 use crate::{
     Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, Image, Probe, Progress, ReapFilter,
     Reaped, Sandbox, SandboxError, SandboxSpec,
 };
-
-/// Where programs are looked for when an image does not say.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The entry of [`crate::BACKENDS`].
 pub(crate) struct DockerKind;
@@ -59,6 +57,7 @@ impl std::ops::Deref for DockerBackend {
 /// What outlives a call that was given up.
 pub(crate) struct Inner {
     pub(crate) starter: Starter,
+    images: Images,
     options: BackendOptions,
     caps: Caps,
     watchdog: Watchdog,
@@ -72,12 +71,14 @@ impl Inner {
         std::fs::create_dir_all(&options.state_dir).map_err(refused)?;
         let state_dir = std::fs::canonicalize(&options.state_dir).map_err(refused)?;
         let doors = Doors::open(&state_dir).map_err(refused)?;
+        let images = Images::open(client.clone(), &state_dir.join("docker"), ImageLimits::default()).await?;
         let engine = Arc::new(Engine::new(client).await?);
         let caps = caps(&engine);
         let starter = Starter { engine, doors, filters: seccomp::programs(Ownership::Real) };
         Ok(Inner {
             caps,
             starter,
+            images,
             options: BackendOptions { state_dir, ..options },
             watchdog: Watchdog::new(),
             running: Mutex::default(),
@@ -102,7 +103,7 @@ impl Inner {
         known.push((run.to_owned(), Arc::downgrade(running)));
     }
 
-    async fn start(
+    pub(crate) async fn start(
         &self,
         spec: SandboxSpec,
         wanted: impl Fn() -> bool,
@@ -135,50 +136,19 @@ impl Backend for DockerBackend {
     }
 
     async fn doctor(&self) -> Vec<Probe> {
-        Vec::new()
+        doctor::probes(&self.0).await
     }
 
-    fn admit(&self, _request: &EnvironmentRequest) -> Result<(), SandboxError> {
-        Ok(())
+    fn admit(&self, request: &EnvironmentRequest) -> Result<(), SandboxError> {
+        self.images.admit(request)
     }
 
     async fn prepare(
         &self,
         request: &EnvironmentRequest,
-        _progress: Progress,
+        progress: Progress,
     ) -> Result<Arc<Image>, SandboxError> {
-        let EnvironmentSource::Image { reference, .. } = &request.spec.source else {
-            return Err(SandboxError::Unsupported { backend: NAME, what: "building images yet".into() });
-        };
-        let inspected = self.starter.engine.client.short().inspect_image(reference).await;
-        let inspected =
-            inspected.map_err(|error| client::failed(format!("look at the image {reference}"), error))?;
-        let config = inspected.config.unwrap_or_default();
-        let id = inspected.id.unwrap_or_default();
-        let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned()), ("HOME".into(), "/root".into())]);
-        let pairs = config.env.unwrap_or_default();
-        env.extend(
-            pairs
-                .iter()
-                .filter_map(|pair| pair.split_once('='))
-                .map(|(name, value)| (name.into(), value.into())),
-        );
-        env.extend(request.spec.env.clone());
-        let workdir = config.working_dir.filter(|path| !path.is_empty()).unwrap_or_else(|| "/".to_owned());
-        let handle = ImageHandle {
-            layers: inspected.root_fs.and_then(|root| root.layers).map_or(0, |layers| layers.len()),
-            volumes: config.volumes.unwrap_or_default(),
-            id: id.clone(),
-        };
-        Ok(Arc::new(Image {
-            digest: Digest::of(id.as_bytes()),
-            name: reference.clone(),
-            env,
-            workdir: request.spec.workdir.clone().unwrap_or(workdir),
-            user: config.user.filter(|user| !user.is_empty()),
-            weaknesses: Vec::new(),
-            handle: Box::new(handle),
-        }))
+        environment::prepare(&self.starter.engine, &self.images, request, &progress).await
     }
 
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError> {

@@ -1,9 +1,10 @@
 //! The engine as sandboxes use it: removing containers surely, and not forgetting those that resisted.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bollard::errors::Error;
 use bollard::query_parameters::{InspectContainerOptions, RemoveContainerOptions, RemoveImageOptions};
 use tokio::time::{Instant, sleep};
 
@@ -15,14 +16,25 @@ use crate::SandboxError;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two tries for what resisted.
 const AGAIN: Duration = Duration::from_secs(2);
+/// How often a container that nobody answered for is looked for.
+const LOOKS: u32 = 60;
 /// How often: an engine that has not come back by then is for the next reap.
 const MOST_TRIES: u32 = 150;
+
+/// For what engines need long for: counting or fixing what a container wrote, removing images.
+const LONG: Duration = Duration::from_secs(600);
+
+/// A long question, bounded.
+pub(crate) async fn bounded<T>(question: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(LONG, question).await.unwrap_or(Err(Error::RequestTimeoutError))
+}
 
 /// See the module.
 pub(crate) struct Engine {
     pub(crate) client: Client,
     pub(crate) facts: Facts,
-    leftovers: Mutex<BTreeSet<String>>,
+    /// With how often each must still be missing before it is believed to be.
+    leftovers: Mutex<BTreeMap<String, u32>>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -43,25 +55,32 @@ impl Engine {
     /// background, as long as this program runs.
     pub(crate) async fn remove(self: &Arc<Engine>, name: &str) -> Result<(), SandboxError> {
         match self.try_remove(name).await {
-            Ok(()) => {
+            Ok(_) => {
                 self.lock().remove(name);
                 Ok(())
             }
             Err(error) => {
-                self.remember(name);
+                self.remember(name, 1);
                 Err(error)
             }
         }
     }
 
-    async fn try_remove(&self, name: &str) -> Result<(), SandboxError> {
+    /// Removes, in the background, a container that was asked for without an answer: it may come to be later.
+    pub(crate) fn remove_if_made(self: &Arc<Engine>, name: &str) {
+        self.remember(name, LOOKS);
+    }
+
+    /// Whether there was something to remove.
+    async fn try_remove(&self, name: &str) -> Result<bool, SandboxError> {
         let until = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(20);
         loop {
             let options = RemoveContainerOptions { v: true, force: true, link: false };
-            let error = match self.client.short().remove_container(name, Some(options)).await {
-                Ok(()) => return Ok(()),
-                Err(error) if client::is_missing(&error) => return Ok(()),
+            let error = match self.client.ask(self.client.short().remove_container(name, Some(options))).await
+            {
+                Ok(()) => return Ok(true),
+                Err(error) if client::is_missing(&error) => return Ok(false),
                 Err(error) => error,
             };
             // 409: somebody else is at it. 500: something in it is busy for a moment.
@@ -74,10 +93,10 @@ impl Engine {
         }
     }
 
-    fn remember(self: &Arc<Engine>, name: &str) {
+    fn remember(self: &Arc<Engine>, name: &str, looks: u32) {
         let mut leftovers = self.lock();
         let idle = leftovers.is_empty();
-        leftovers.insert(name.to_owned());
+        leftovers.insert(name.to_owned(), looks);
         drop(leftovers);
         if idle {
             let weak = Arc::downgrade(self);
@@ -85,12 +104,7 @@ impl Engine {
                 for _ in 0..MOST_TRIES {
                     sleep(AGAIN).await;
                     let Some(engine) = weak.upgrade() else { return };
-                    let names: Vec<String> = engine.lock().iter().cloned().collect();
-                    for name in names {
-                        if engine.try_remove(&name).await.is_ok() {
-                            engine.lock().remove(&name);
-                        }
-                    }
+                    engine.clear().await;
                     if engine.lock().is_empty() {
                         return;
                     }
@@ -99,14 +113,29 @@ impl Engine {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    async fn clear(&self) {
+        let names: Vec<String> = self.lock().keys().cloned().collect();
+        for name in names {
+            let removed = self.try_remove(&name).await;
+            let mut leftovers = self.lock();
+            let Some(looks) = leftovers.get_mut(&name) else { continue };
+            match removed {
+                Ok(false) if *looks > 1 => *looks -= 1,
+                Ok(_) => drop(leftovers.remove(&name)),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
         self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes an image that we made.
     pub(crate) async fn remove_image(&self, id: &str) -> Result<(), SandboxError> {
         let options = RemoveImageOptions { force: true, noprune: false, platforms: None };
-        match self.client.long().remove_image(id, Some(options), None).await {
+        let removal = self.client.long().remove_image(id, Some(options), None);
+        match bounded(removal).await {
             Err(error) if !client::is_missing(&error) => {
                 Err(client::failed(format!("remove the image {id}"), error))
             }
@@ -117,7 +146,7 @@ impl Engine {
     /// Bytes that a container has written, counted by the engine; slow where there is much.
     pub(crate) async fn written(&self, name: &str) -> Option<u64> {
         let options = InspectContainerOptions { size: true };
-        let container = self.client.long().inspect_container(name, Some(options)).await.ok()?;
+        let container = bounded(self.client.long().inspect_container(name, Some(options))).await.ok()?;
         u64::try_from(container.size_rw?).ok()
     }
 }

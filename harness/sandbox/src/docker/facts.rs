@@ -29,7 +29,7 @@ pub(crate) struct Facts {
 impl Facts {
     /// Asks.
     pub(crate) async fn ask(client: &Client) -> Result<Facts, SandboxError> {
-        let info = client.short().info().await;
+        let info = client.ask(client.short().info()).await;
         let info = info.map_err(|error| client::failed("ask the engine about itself", error))?;
         Ok(Facts::of(&info, client.engine().kind))
     }

@@ -10,9 +10,12 @@ mod caps;
 mod changes;
 pub mod client;
 mod disk;
+mod doctor;
 mod door;
 mod engine;
+mod environment;
 mod facts;
+pub mod images;
 mod layers;
 mod owner;
 mod plain;
@@ -30,6 +33,8 @@ pub(crate) use client::NAME;
 pub(crate) struct ImageHandle {
     /// Its id.
     pub(crate) id: String,
+    /// Keeps it from being removed to make room.
+    pub(crate) _kept: Option<images::ImageRef>,
     /// How many layers it has.
     pub(crate) layers: usize,
     /// Folders for which it wants volumes.

@@ -75,7 +75,8 @@ async fn containers(backend: &DockerBackend) -> Result<Vec<Found>, SandboxError>
 async fn images(backend: &DockerBackend) -> Result<Vec<Found>, SandboxError> {
     let role = format!("{}={}", owner::ROLE, snapshot::ROLE);
     let options = ListImagesOptions { all: false, filters: Some(labelled(&role)), ..Default::default() };
-    let listed = backend.starter.engine.client.short().list_images(Some(options)).await;
+    let client = &backend.starter.engine.client;
+    let listed = client.ask(client.short().list_images(Some(options))).await;
     let listed = listed.map_err(|error| client::failed("list images", error))?;
     let found = listed.into_iter().map(|image| Found {
         name: image.id,

@@ -7,7 +7,7 @@ use bollard::models::ContainerConfig;
 use bollard::query_parameters::CommitContainerOptions;
 
 use super::client;
-use super::engine::Engine;
+use super::engine::{Engine, bounded};
 use super::owner;
 use super::running::Running;
 use crate::link::Live;
@@ -36,7 +36,7 @@ impl DockerSnapshot {
             ..CommitContainerOptions::default()
         };
         let config = ContainerConfig { labels: Some(owner::labels(&labels)), ..ContainerConfig::default() };
-        let made = running.engine.client.long().commit_container(options, config).await;
+        let made = bounded(running.engine.client.long().commit_container(options, config)).await;
         let made = made.map_err(|error| client::failed("fix the state of a container", error))?;
         running.end("a snapshot was taken of it");
         let handle = DockerSnapshot {

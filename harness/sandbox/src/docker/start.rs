@@ -49,6 +49,8 @@ pub(crate) struct Starter {
 /// A container that was begun and is removed again unless it comes to stand.
 struct Begun {
     name: Option<String>,
+    /// Whether the engine said that it made it.
+    answered: bool,
     engine: Arc<Engine>,
 }
 
@@ -56,6 +58,9 @@ impl Drop for Begun {
     fn drop(&mut self) {
         let Some(name) = self.name.take() else { return };
         let engine = Arc::clone(&self.engine);
+        if !self.answered {
+            return engine.remove_if_made(&name);
+        }
         self.engine.background(async move {
             let _ = engine.remove(&name).await;
         });
@@ -75,14 +80,14 @@ impl Starter {
         let (mut begun, door) = self.create(spec, handle).await?;
         given_up()?;
         let name = begun.name.clone().expect("it was just made");
-        let short = self.engine.client.short();
-        let started = short.start_container(&name, None).await;
+        let client = &self.engine.client;
+        let started = client.ask(client.short().start_container(&name, None)).await;
         started
             .map_err(|error| client::failed(format!("start a container of {}", spec.image.name), error))?;
         given_up()?;
         let (stream, container) = tokio::join!(
             self.meet(&name, &door),
-            short.inspect_container(&name, None::<InspectContainerOptions>)
+            client.ask(client.short().inspect_container(&name, None::<InspectContainerOptions>))
         );
         let stream = stream?;
         let container = container.map_err(|error| client::failed("look at a container", error))?;
@@ -133,9 +138,14 @@ impl Starter {
             let body = body::body(wanted, &self.engine.facts);
             let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
             // From here on there may be something to remove, whatever the answer.
-            let mut begun = Begun { name: Some(name), engine: Arc::clone(&self.engine) };
-            match self.engine.client.short().create_container(Some(options), body).await {
-                Ok(_) => return Ok((begun, door)),
+            let engine = Arc::clone(&self.engine);
+            let mut begun = Begun { name: Some(name), answered: false, engine };
+            let client = &self.engine.client;
+            match client.ask(client.short().create_container(Some(options), body)).await {
+                Ok(_) => {
+                    begun.answered = true;
+                    return Ok((begun, door));
+                }
                 Err(error) if client::status(&error) == Some(409) => {
                     // That one is somebody else's.
                     begun.name = None;
@@ -174,7 +184,8 @@ impl Starter {
             }
             if Instant::now() > look {
                 look = Instant::now() + LOOK;
-                let container = self.engine.client.short().inspect_container(name, None).await;
+                let client = &self.engine.client;
+                let container = client.ask(client.short().inspect_container(name, None)).await;
                 let container = container.map_err(|error| client::failed("look at a container", error))?;
                 let state = container.state.unwrap_or_default();
                 if state.running == Some(false) {
