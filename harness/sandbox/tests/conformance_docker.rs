@@ -9,7 +9,9 @@ use support_engine::Wanted;
 
 fn main() -> ExitCode {
     support_engine::conformance(&Wanted {
-        prefix: "docker",
+        as_root: "docker_as_root",
+        as_member: "docker_as_member",
+        sabotaged: true,
         variable: "HARNESS_TEST_DOCKER",
         socket: "/var/run/docker.sock",
     })

@@ -9,7 +9,9 @@ use support_engine::Wanted;
 
 fn main() -> ExitCode {
     support_engine::conformance(&Wanted {
-        prefix: "podman",
+        as_root: "podman_as_root",
+        as_member: "podman_as_user",
+        sabotaged: false,
         variable: "HARNESS_TEST_PODMAN",
         socket: "/run/podman/podman.sock",
     })
