@@ -11,6 +11,7 @@ pub mod backend;
 mod collect;
 #[cfg(feature = "testing")]
 pub mod conformance;
+pub mod docker;
 pub mod error;
 pub mod exec;
 #[cfg(feature = "testing")]
@@ -33,4 +34,4 @@ pub use exec::{
 pub use place::{GetOptions, Place, PutOptions, Source};
 
 /// All backends, in the order in which `doctor` shows them.
-pub const BACKENDS: &[&dyn BackendKind] = &[&native::NativeKind, &memory::Memory];
+pub const BACKENDS: &[&dyn BackendKind] = &[&native::NativeKind, &docker::DockerKind, &memory::Memory];

@@ -40,6 +40,16 @@ impl Guest {
         let channel = Channel::new(socket).map_err(|error| SandboxError::host("watch a socket", error))?;
         // When it is gone already, that is what is received.
         let _ = channel.send(&recipe.encode(), fds);
+        Guest::greeted(channel).await
+    }
+
+    /// Takes over the socket and waits until the sandbox stands.
+    pub(crate) async fn connect(socket: OwnedFd) -> Result<Guest, SandboxError> {
+        let channel = Channel::new(socket).map_err(|error| SandboxError::host("watch a socket", error))?;
+        Guest::greeted(channel).await
+    }
+
+    async fn greeted(channel: Channel) -> Result<Guest, SandboxError> {
         let frame = channel.receive().await.ok().flatten();
         match frame.map(|frame| Reply::decode(&frame.body)) {
             Some(Ok(Reply::Ready)) => {}

@@ -6,6 +6,7 @@ pub(crate) mod changes;
 pub(crate) mod channel;
 pub(crate) mod guest;
 pub(crate) mod inside;
+pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod seccomp;

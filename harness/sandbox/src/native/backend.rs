@@ -23,15 +23,16 @@ use super::layers::store::LayerStore;
 use super::remover::Remover;
 use super::root::{Lower, Root};
 use super::running::Running;
-use super::sandbox::{NativeSandbox, no_list, stacked};
+use super::sandbox::{NativeSandbox, stacked};
 use super::scratch::{Scratch, ScratchStore};
 use super::spawner::{Attach, Attached, Spawner};
 use super::stalls::{self, NewGroup, Stall, Stalls};
 use super::store::Store;
 use crate::link::guest::Guest;
+use crate::link::network::no_list;
 use crate::link::process::Surroundings;
 use crate::link::seccomp::{self, Ownership};
-use crate::link::way::{Way, Whom};
+use crate::link::way::Way;
 use crate::link::{Live, capabilities};
 use crate::{
     Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, ExecSpec, Exit, Image, Labels, Place,
@@ -267,7 +268,7 @@ impl Native {
         let running = Arc::new(Running::new(id, guest, pidfd, group, Arc::clone(&store)));
         let sandbox = NativeSandbox {
             running: Arc::clone(&running),
-            way: Way::new(spec.network, around, pid),
+            way: Way::new(spec.network, around, Some(pid)),
             image: spec.image,
             root,
             mount_points,
@@ -376,12 +377,12 @@ impl Backend for Native {
 
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError> {
         if let NetworkMode::Allowlist(_) = spec.network {
-            return Err(no_list(&spec.network));
+            return Err(no_list(NAME, &spec.network));
         }
         let open = spec.network == NetworkMode::Open;
         let sandbox = self.start(spec).await?;
         if open {
-            sandbox.open_network(Whom::Everybody).await?;
+            sandbox.open_network().await?;
         }
         Ok(Arc::new(sandbox))
     }

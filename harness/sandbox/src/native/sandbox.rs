@@ -20,6 +20,7 @@ use super::{NAME, Root};
 use crate::link::Live;
 use crate::link::changes::{self, Stack};
 use crate::link::inside::Inside;
+use crate::link::network;
 use crate::link::process::{self, Surroundings};
 use crate::link::transfer;
 use crate::link::way::{Way, Whom};
@@ -47,18 +48,9 @@ pub(crate) struct NativeSandbox {
 }
 
 impl NativeSandbox {
-    /// A loopback listener inside.
-    async fn listener(&self, port: u16) -> Result<std::net::TcpListener, SandboxError> {
-        let mut fds = self.running.guest.ask(|call| Request::Listen { call, port }, &[])?.done().await?;
-        fds.pop()
-            .map(std::net::TcpListener::from)
-            .ok_or_else(|| SandboxError::Lost { cause: "its PID 1 passed no listener".to_owned() })
-    }
-
     /// Lets programs reach public addresses, through a proxy of ours on the sandbox's loopback.
-    pub(crate) async fn open_network(&self, whom: Whom) -> Result<(), SandboxError> {
-        let listener = self.listener(0).await?;
-        self.way.open(listener, whom).await
+    pub(crate) async fn open_network(&self) -> Result<(), SandboxError> {
+        network::open(&self.running.guest, &self.way, Whom::Everybody).await
     }
 }
 
@@ -167,29 +159,11 @@ impl Sandbox for NativeSandbox {
     }
 
     async fn listen(&self, port: u16) -> Result<std::net::TcpListener, SandboxError> {
-        let mode = self.way.mode().await;
-        if !matches!(mode, NetworkMode::Gateway | NetworkMode::Open) {
-            return Err(SandboxError::Unsupported {
-                backend: NAME,
-                what: format!("a listener in a sandbox whose network is {mode}"),
-            });
-        }
-        self.listener(port).await
+        network::listen(&self.running.guest, &self.way, NAME, port).await
     }
 
     async fn set_network(&self, mode: &NetworkMode) -> Result<(), SandboxError> {
-        if let Some(cause) = self.running.guest.lost() {
-            return Err(SandboxError::Lost { cause });
-        }
-        if self.way.mode().await == *mode {
-            return Ok(());
-        }
-        match mode {
-            NetworkMode::None | NetworkMode::Gateway => self.way.close(mode.clone()).await,
-            NetworkMode::Open => self.open_network(Whom::Later).await?,
-            NetworkMode::Allowlist(_) => return Err(no_list(mode)),
-        }
-        Ok(())
+        network::set(&self.running.guest, &self.way, NAME, mode).await
     }
 
     fn connections(&self) -> Option<Connections> {
@@ -199,14 +173,6 @@ impl Sandbox for NativeSandbox {
     async fn destroy(&self) -> Result<SandboxUsage, SandboxError> {
         self.way.close(NetworkMode::None).await;
         self.running.destroy().await
-    }
-}
-
-/// Names are judged by the proxy when they are resolved, and it knows no lists yet.
-pub(crate) fn no_list(mode: &NetworkMode) -> SandboxError {
-    SandboxError::Unsupported {
-        backend: NAME,
-        what: format!("the network {mode}; use none, gateway or open"),
     }
 }
 
@@ -274,21 +240,19 @@ fn list_changes(
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let mut stores = vec![store];
     stores.extend(stacked(base).into_iter().map(|snapshot| &snapshot.store));
-    let mut found = Vec::new();
+    let mut all = Vec::new();
     for (index, overlay) in root.overlays.iter().enumerate() {
         let upper = |store: &&Arc<Store>| {
             rustix::fs::openat(store.folder(), format!("u/{index}"), flags | OFlags::DIRECTORY, Mode::empty())
         };
         let lower = |lower: &Lower| rustix::fs::open(lower.path(), flags, Mode::empty());
-        let stack = Stack {
+        all.push(Stack {
             at: overlay.at.trim_end_matches('/').as_bytes(),
             uppers: stores.iter().map(upper).collect::<Result<_, _>>().map_err(refused)?,
             lowers: overlay.lowers.iter().map(lower).collect::<Result<_, _>>().map_err(refused)?,
-        };
-        changes::list(&stack, mount_points, limit, &mut found)?;
+        });
     }
-    found.sort();
-    Ok(found)
+    changes::list(all, mount_points, limit)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -17,12 +17,12 @@ use super::find::{Cgroups, Layout, Support};
 #[derive(Debug)]
 pub(crate) struct Group {
     /// Its folders: one on the second version, one for each hierarchy on the first.
-    folders: Vec<PathBuf>,
+    pub(super) folders: Vec<PathBuf>,
     /// The controllers of each folder, on the first version.
-    controllers: Vec<Vec<String>>,
-    second: bool,
+    pub(super) controllers: Vec<Vec<String>>,
+    pub(super) second: bool,
     /// Counts what the memory limit killed; opened once, because it is read before each command.
-    kills: OnceLock<Option<fs::File>>,
+    pub(super) kills: OnceLock<Option<fs::File>>,
 }
 
 /// How a process gets into a group of the first version: it writes `0` to each, itself, before it starts anything. (Writing a
