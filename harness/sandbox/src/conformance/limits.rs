@@ -47,8 +47,8 @@ async fn memory(ctx: &Ctx) -> Result<(), Failure> {
     let sandbox = with_memory(ctx).await?;
     let process = ProcessSpec::shell(&format!("exec {HOG}"));
     let started = Instant::now();
-    // Filling what it may have takes an emulated processor half a minute.
-    let spec = ExecSpec::new(ProcessSpec { deadline: Some(Duration::from_secs(90)), ..process });
+    // Filling what it may have takes an emulated processor its time.
+    let spec = ExecSpec::new(ProcessSpec { deadline: Some(Duration::from_secs(50)), ..process });
     let result = sandbox.exec(spec).await?;
     ensure_eq!(result.exit, Exit::OutOfMemory, "how it ended after {:?}", started.elapsed());
     ensure_eq!(ok(&*sandbox, "echo on").await?, "on\n", "the next command");
