@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness_core::Limits;
 use tokio::time::Instant;
 
-use super::context::{is_lost, ok, script, sh};
+use super::context::{is_lost, ok, script, secs, sh};
 use super::{Case, Ctx, Failure, case, ensure, ensure_eq};
 use crate::{ExecSpec, Exit, ProcessSpec, Sandbox};
 
@@ -48,7 +48,7 @@ async fn memory(ctx: &Ctx) -> Result<(), Failure> {
     let process = ProcessSpec::shell(&format!("exec {HOG}"));
     let started = Instant::now();
     // Filling what it may have takes an emulated processor its time.
-    let spec = ExecSpec::new(ProcessSpec { deadline: Some(Duration::from_secs(50)), ..process });
+    let spec = ExecSpec::new(ProcessSpec { deadline: Some(secs(50)), ..process });
     let result = sandbox.exec(spec).await?;
     ensure_eq!(result.exit, Exit::OutOfMemory, "how it ended after {:?}", started.elapsed());
     ensure_eq!(ok(&*sandbox, "echo on").await?, "on\n", "the next command");
@@ -76,11 +76,7 @@ async fn pids(ctx: &Ctx) -> Result<(), Failure> {
     let sandbox = ctx.limited(Limits { pids: Some(40), ..Limits::default() }).await?;
     // Each says that it is there, and stays. Counted in a file, since whoever would look needs a place too.
     let text = "i=0; while [ $i -lt 100 ]; do (echo >> /tmp/there; exec sleep 60) & i=$((i+1)); done; wait";
-    let process = ProcessSpec {
-        deadline: Some(Duration::from_secs(40)),
-        grace: Duration::ZERO,
-        ..ProcessSpec::shell(text)
-    };
+    let process = ProcessSpec { deadline: Some(secs(40)), grace: Duration::ZERO, ..ProcessSpec::shell(text) };
     let running = tokio::spawn({
         let sandbox = sandbox.clone();
         async move { sandbox.exec(ExecSpec::new(process)).await }
@@ -91,8 +87,7 @@ async fn pids(ctx: &Ctx) -> Result<(), Failure> {
     };
     // Until no more come for a while; on a busy machine the first ones take their time. Where the bound refuses us too, it holds.
     let (began, mut most, mut grew) = (Instant::now(), 0, Instant::now());
-    while began.elapsed() < Duration::from_secs(30) && (most <= 15 || grew.elapsed() < Duration::from_secs(2))
-    {
+    while began.elapsed() < secs(30) && (most <= 15 || grew.elapsed() < Duration::from_secs(2)) {
         match count().await {
             Ok(there) if there > most => (most, grew) = (there, Instant::now()),
             Ok(_) => {}
