@@ -46,13 +46,15 @@ fn killed_at_fifty_random_moments_and_resumed_a_run_ends_with_every_trial_once()
         let mut command = room.command();
         command.args(words(line(&room))).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
-        std::thread::sleep(moments.next(ahead));
+        let moment = moments.next(ahead);
+        std::thread::sleep(moment);
         let ended = child.try_wait().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(ended, None, "kill {kill}: it ended before it was killed");
         seen.extend(scratch(&room));
         again(&room, &finished, worked);
+        moments.learn(moment, self::finished(&room).len() > finished.len());
         *after.entry(finished.len()).or_insert(0) += 1;
     }
     println!("{KILLS} kills in {:?}; after so many finished trials: {after:?}", began.elapsed());
@@ -72,7 +74,11 @@ fn line(room: &Room) -> &'static str {
 }
 
 /// When the program is killed, from its start: sometimes before it has done anything.
-struct Moments(u64);
+struct Moments {
+    random: u64,
+    /// The latest, in microseconds: such that something gets done, on a busy machine too.
+    most: u64,
+}
 
 impl Moments {
     fn new() -> Moments {
@@ -80,19 +86,28 @@ impl Moments {
         let given = std::env::var("HARNESS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or(now);
         println!("HARNESS_TEST_SEED={seed} draws the same moments");
-        Moments(u64::from(seed) | 1)
+        Moments { random: u64::from(seed) | 1, most: 1_000_000 }
     }
 
     fn next(&mut self, early: bool) -> Duration {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let random = self.0 >> 33;
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let random = self.random >> 33;
         // Before anything has begun, while sandboxes are made and work, or after some trials have finished.
         let most = match random % 5 {
             0 => 40_000,
             _ if early => 300_000,
-            _ => 1_000_000,
+            _ => self.most,
         };
         Duration::from_micros((random >> 3) % most)
+    }
+
+    /// A late moment at which nothing more was done was too early here.
+    fn learn(&mut self, moment: Duration, more: bool) {
+        if moment.as_micros() > u128::from(self.most / 2) {
+            self.most =
+                if more { self.most * 9 / 10 } else { self.most * 3 / 2 }.clamp(1_000_000, 10_000_000);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use harness_core::{Connection, ConnectionResult, Connections, NetworkMode};
 use tokio::time::{Instant, sleep};
 
-use super::context::{ok, put, refused, sh};
+use super::context::{ok, put, refused, secs, sh};
 use super::{Case, Ctx, Failure, case, ensure, ensure_eq};
 use crate::{Place, Sandbox, SandboxError, SandboxSpec, ViewSpec};
 
@@ -195,7 +195,7 @@ async fn gateway(ctx: &Ctx) -> Result<(), Failure> {
             "bash -c 'exec 3<>/dev/tcp/127.0.0.1/4017; cat <&3' 2>/dev/null || nc 127.0.0.1 4017 < /dev/null";
         async move { sh(&*sandbox, text).await }
     });
-    let until = Instant::now() + Duration::from_secs(8);
+    let until = Instant::now() + secs(8);
     let mut stream = loop {
         match accepted(&listener).await? {
             Some(stream) => break stream,
