@@ -63,6 +63,8 @@ struct Census {
     ours: Vec<Entry>,
     /// Of each image, from the base up.
     chains: HashMap<String, Vec<(Chain, u64)>>,
+    /// How many names keep an image.
+    names: HashMap<String, usize>,
     /// How many images have a layer.
     holders: HashMap<Chain, usize>,
     /// Layers that images of others have.
@@ -166,6 +168,7 @@ impl Images {
         let mut census = Census {
             ours: Vec::new(),
             chains: HashMap::new(),
+            names: HashMap::new(),
             holders: HashMap::new(),
             foreign: HashSet::new(),
         };
@@ -179,27 +182,30 @@ impl Images {
             for (chain, _) in &layers {
                 *census.holders.entry(chain.clone()).or_default() += 1;
             }
-            let labelled = image.labels.get(LABEL).is_some();
             let tags: Vec<&String> = image.repo_tags.iter().filter(|tag| !tag.contains("<none>")).collect();
-            let mut names: Vec<(String, Made)> = Vec::new();
-            if labelled {
-                let own = tags.iter().find(|tag| tag.starts_with(NAME_PREFIX));
-                match own {
-                    Some(own) => names.push(((*own).clone(), Made::Built)),
-                    // Somebody has given its name to another image.
-                    None if tags.is_empty() => names.push((image.id.clone(), Made::Built)),
-                    None => {}
-                }
+            let own = tags.iter().filter(|tag| tag.starts_with(NAME_PREFIX));
+            let mut names: Vec<(String, Made)> = own.map(|own| ((*own).clone(), Made::Built)).collect();
+            // Somebody has given its name to another image.
+            if tags.is_empty() && image.labels.contains_key(LABEL) {
+                names.push((image.id.clone(), Made::Built));
             }
             // Pulled by us, and nobody has pulled another under the name since or given it further names.
             let mut pulled =
                 notes.values().filter(|note| note.made == Made::Pulled && is_of(note, &image.id, &tags));
             if let Some(note) = pulled.next()
+                && names.is_empty()
                 && tags.len() <= self.names_of_one_pull()
             {
                 names.push((note.name.clone(), Made::Pulled));
             }
-            if names.is_empty() {
+            // What has a name of somebody else's stays when ours is taken away.
+            let others = if names.is_empty() || names[0].1 == Made::Pulled {
+                0
+            } else {
+                tags.len().saturating_sub(names.len())
+            };
+            census.names.insert(image.id.clone(), names.len() + others);
+            if names.is_empty() || others > 0 {
                 census.foreign.extend(layers.iter().map(|(chain, _)| chain.clone()));
             }
             for (name, made) in names {
@@ -265,13 +271,21 @@ impl Census {
         own.values().sum()
     }
 
+    /// What taking one of its names away would free.
     fn freed_by(&self, id: &str) -> u64 {
+        if self.names.get(id).is_some_and(|names| *names > 1) {
+            return 0;
+        }
         let layers = self.chains.get(id).into_iter().flatten();
         layers.filter(|(chain, _)| self.holders.get(chain) == Some(&1)).map(|(_, bytes)| bytes).sum()
     }
 
     fn take_away(&mut self, id: &str) -> u64 {
         let freed = self.freed_by(id);
+        if let Some(names) = self.names.get_mut(id).filter(|names| **names > 1) {
+            *names -= 1;
+            return 0;
+        }
         for (chain, _) in self.chains.remove(id).unwrap_or_default() {
             if let Some(holders) = self.holders.get_mut(&chain) {
                 *holders -= 1;

@@ -347,9 +347,10 @@ impl Images {
             timeout: order.timeout,
             progress,
         };
+        let before = self.look(name).await?.and_then(|found| found.id);
         self.store.remember(name, "", Made::Built);
         let made = match call.run(&mut log).await {
-            Ok(()) => self.ours(name).await,
+            Ok(()) => self.look(name).await.map(|found| found.filter(|found| found.id != before)),
             Err(error) => Err(error),
         };
         let found = match made {
@@ -407,10 +408,15 @@ impl Images {
         }
     }
 
-    /// The image of this name, if it is what the name says: names can be given to anything.
+    /// The image of this name, if it is what the name says: names can be given to anything. Podman gives an image whose steps
+    /// it remembers without the labels that were asked for; there our own note of the id stands for them.
     async fn ours(&self, name: &str) -> Result<Option<ImageInspect>, SandboxError> {
         let found = self.look(name).await?;
-        Ok(found.filter(|found| label(found, LABEL) == name.strip_prefix(NAME_PREFIX)))
+        let noted = || self.store.note(name).filter(|note| note.made == Made::Built).map(|note| note.id);
+        Ok(found.filter(|found| {
+            label(found, LABEL) == name.strip_prefix(NAME_PREFIX)
+                || (found.id.is_some() && found.id == noted())
+        }))
     }
 
     /// An image that was built from the same description over bases that are not there any more.
