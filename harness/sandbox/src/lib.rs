@@ -21,9 +21,9 @@ mod native;
 pub mod place;
 
 pub use backend::{
-    Backend, BackendKind, BackendOptions, Caps, Change, ChangeKind, EnvironmentRequest, FileType, Image,
-    Labels, Probe, ProbeStatus, Progress, ReadOnlyMount, ReapFilter, Reaped, RootFs, Sandbox, SandboxSpec,
-    SandboxUsage, Snapshot, SnapshotHandle, Unsupported, ViewSpec,
+    Backend, BackendKind, BackendOptions, Caps, Change, ChangeKind, EnvironmentPlan, EnvironmentRequest,
+    FileType, Image, Labels, Probe, ProbeStatus, Progress, ReadOnlyMount, ReapFilter, Reaped, RemovedImages,
+    RootFs, Sandbox, SandboxSpec, SandboxUsage, Snapshot, SnapshotHandle, Unsupported, ViewSpec,
 };
 pub use error::SandboxError;
 pub use exec::{

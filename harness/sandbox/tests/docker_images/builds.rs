@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use harness_sandbox::docker::images::{BuildOptions, ImagePlan};
+use harness_sandbox::EnvironmentPlan;
+use harness_sandbox::docker::images::BuildOptions;
 
 use crate::support::{Bench, ask, exists, tasks_fault, tests};
 
@@ -165,16 +166,16 @@ async fn plans(bench: Arc<Bench>) {
     let text = format!("FROM debian:12\nRUN echo {}\n", bench.unique());
     let request = bench.dockerfile("one", &text, &[("x", "12345")]);
     let planned = images.plan(&request).await.unwrap();
-    let ImagePlan::WouldBuild { context_bytes, pulls } = planned else { panic!("{planned:?}") };
+    let EnvironmentPlan::Build { context_bytes, pulls } = planned else { panic!("{planned:?}") };
     assert!(context_bytes > 5 && pulls.is_empty());
     assert_eq!(bench.builds(), 0);
     images.ensure(&request, &bench.progress()).await.unwrap();
-    assert!(matches!(images.plan(&request).await.unwrap(), ImagePlan::Present { size } if size > 0));
+    assert!(matches!(images.plan(&request).await.unwrap(), EnvironmentPlan::Present { bytes: Some(1..) }));
     let missing = images.plan(&bench.image("localhost:1/not/there:1", None)).await.unwrap();
-    assert!(matches!(missing, ImagePlan::WouldPull { name, .. } if name == "localhost:1/not/there:1"));
+    assert!(matches!(missing, EnvironmentPlan::Pull { name, .. } if name == "localhost:1/not/there:1"));
     let request = bench.dockerfile("two", "FROM localhost:1/not/there:1\n", &[]);
     let planned = images.plan(&request).await.unwrap();
-    assert!(matches!(planned, ImagePlan::WouldBuild { pulls, .. } if pulls == ["localhost:1/not/there:1"]));
+    assert!(matches!(planned, EnvironmentPlan::Build { pulls, .. } if pulls == ["localhost:1/not/there:1"]));
 }
 
 async fn base_removed(bench: Arc<Bench>) {

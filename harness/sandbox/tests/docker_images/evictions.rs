@@ -41,12 +41,12 @@ async fn least_recently_used(bench: Arc<Bench>) {
     // Used again: now `b` is the oldest.
     sized(&bench, &images, "a", 4).await;
     let done = images.evict(9 * MB).await.unwrap();
-    assert_eq!(done.removed, [tags[1].clone()], "{done:?}");
+    assert_eq!(done.images, [tags[1].clone()], "{done:?}");
     assert!((4 * MB..5 * MB).contains(&done.bytes), "{done:?}");
     assert!(exists(&bench.address, &tags[0]) && exists(&bench.address, &tags[2]));
-    assert_eq!(images.evict(9 * MB).await.unwrap().removed, Vec::<String>::new());
+    assert_eq!(images.evict(9 * MB).await.unwrap().images, Vec::<String>::new());
     let done = images.evict(0).await.unwrap();
-    assert_eq!(done.removed.len(), 2);
+    assert_eq!(done.images.len(), 2);
 }
 
 async fn counts_layers_once(bench: Arc<Bench>) {
@@ -63,9 +63,9 @@ async fn counts_layers_once(bench: Arc<Bench>) {
         assert!(entry.size > 6 * MB && entry.unique_bytes < MB, "they share what is large: {entry:?}");
     }
     // Together they are one and not two times six megabytes: that is within eight.
-    assert_eq!(images.evict(8 * MB).await.unwrap().removed, Vec::<String>::new());
+    assert_eq!(images.evict(8 * MB).await.unwrap().images, Vec::<String>::new());
     // Taking one away frees little, so the other must go, too.
-    assert_eq!(images.evict(5 * MB).await.unwrap().removed.len(), 2);
+    assert_eq!(images.evict(5 * MB).await.unwrap().images.len(), 2);
 }
 
 async fn spares_what_is_used(bench: Arc<Bench>) {
@@ -77,13 +77,14 @@ async fn spares_what_is_used(bench: Arc<Bench>) {
     let free = sized(&bench, &images, "free", 2).await.tag;
     let name = format!("harness-test-{}", bench.unique().trim_start_matches('.'));
     let container = create(&bench, &name, &contained);
+    let before = images.inventory().await.unwrap();
     let done = images.evict(0).await.unwrap();
-    assert_eq!(done.removed, [free], "{done:?}");
-    assert_eq!(done.kept.len(), 3, "{done:?}");
+    assert_eq!(done.images, [free], "{done:?} of {before:?}");
+    assert_eq!(done.kept.len(), 3, "{done:?} of {before:?}");
     let (status, body) = ask(&bench.address, "DELETE", &format!("/v1.41/containers/{container}?force=true"));
     assert!(status < 300, "{body}");
     drop((held, elsewhere));
-    assert_eq!(images.evict(0).await.unwrap().removed.len(), 3);
+    assert_eq!(images.evict(0).await.unwrap().images.len(), 3);
 }
 
 fn create(bench: &Bench, name: &str, image: &str) -> String {
@@ -139,7 +140,7 @@ async fn another_harness(bench: Arc<Bench>) {
     let tag = sized(&bench, &images, "one", 1).await.tag;
     let stranger = Bench::new(bench.engine, bench.address.clone());
     let others = stranger.images().await;
-    assert_eq!(others.evict(0).await.unwrap().removed, Vec::<String>::new());
+    assert_eq!(others.evict(0).await.unwrap().images, Vec::<String>::new());
     assert!(exists(&bench.address, &tag));
     let entry = others.inventory().await.unwrap().into_iter().find(|entry| entry.name == tag).unwrap();
     assert_eq!(entry.used_ms, None);
@@ -149,6 +150,6 @@ async fn dry_run(bench: Arc<Bench>) {
     let images = bench.images().await;
     let tag = sized(&bench, &images, "one", 1).await.tag;
     let would = images.remove_all(true).await.unwrap();
-    assert!(would.removed.contains(&tag) && would.bytes >= MB, "{would:?}");
+    assert!(would.images.contains(&tag) && would.bytes >= MB, "{would:?}");
     assert!(exists(&bench.address, &tag));
 }

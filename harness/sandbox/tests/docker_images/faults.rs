@@ -163,7 +163,7 @@ async fn full_disk(bench: Arc<Bench>) {
     let image = images.ensure(&request, &small.progress()).await.unwrap();
     drop(image);
     let removed = images.remove_all(false).await.unwrap();
-    assert_eq!(removed.removed.len(), 1, "{removed:?}");
+    assert_eq!(removed.images.len(), 1, "{removed:?}");
 }
 
 async fn no_room_for_a_build(bench: Arc<Bench>) {

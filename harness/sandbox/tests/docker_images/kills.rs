@@ -121,7 +121,7 @@ async fn killed_pulls(bench: Arc<Bench>) {
         drop(image);
         // Whoever began it: it was not there before, so it is ours to remove.
         let removed = images.remove_all(false).await.unwrap();
-        assert_eq!(removed.removed, [registry.name.clone()], "{wait_ms} ms");
+        assert_eq!(removed.images, [registry.name.clone()], "{wait_ms} ms");
         assert!(!exists(&bench.address, &registry.name));
     }
 }

@@ -9,8 +9,8 @@ use harness_core::Digest;
 use super::pull::with_tag;
 use super::store::{Made, Note};
 use super::{Images, LABEL, NAME_PREFIX};
-use crate::SandboxError;
 use crate::docker::client::{failed, is_missing, plain, status};
+use crate::{RemovedImages, SandboxError};
 
 /// An image of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,17 +31,6 @@ pub struct Entry {
     pub used_ms: Option<u64>,
     /// Whether a living process uses it.
     pub in_use: bool,
-}
-
-/// What was removed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Evicted {
-    /// By name.
-    pub removed: Vec<String>,
-    /// Bytes freed, as far as layers tell.
-    pub bytes: u64,
-    /// What stayed, and why.
-    pub kept: Vec<String>,
 }
 
 /// Whom to remove.
@@ -84,7 +73,7 @@ impl Images {
     ///
     /// # Errors
     /// When the engine cannot be asked; what resists is named in the result.
-    pub async fn evict(&self, quota_bytes: u64) -> Result<Evicted, SandboxError> {
+    pub async fn evict(&self, quota_bytes: u64) -> Result<RemovedImages, SandboxError> {
         self.remove(Until::Quota(quota_bytes), false).await
     }
 
@@ -92,7 +81,7 @@ impl Images {
     ///
     /// # Errors
     /// As for [`Images::evict`].
-    pub async fn make_room(&self, free_bytes: u64) -> Result<Evicted, SandboxError> {
+    pub async fn make_room(&self, free_bytes: u64) -> Result<RemovedImages, SandboxError> {
         self.remove(Until::Free(free_bytes), false).await
     }
 
@@ -100,11 +89,11 @@ impl Images {
     ///
     /// # Errors
     /// As for [`Images::evict`].
-    pub async fn remove_all(&self, dry_run: bool) -> Result<Evicted, SandboxError> {
+    pub async fn remove_all(&self, dry_run: bool) -> Result<RemovedImages, SandboxError> {
         self.remove(Until::Nothing, dry_run).await
     }
 
-    async fn remove(&self, until: Until, dry_run: bool) -> Result<Evicted, SandboxError> {
+    async fn remove(&self, until: Until, dry_run: bool) -> Result<RemovedImages, SandboxError> {
         let mut census = self.census().await?;
         let mut queue = std::mem::take(&mut census.ours);
         if until != Until::Nothing {
@@ -113,7 +102,7 @@ impl Images {
         }
         queue.sort_by_key(|entry| (entry.used_ms, entry.name.clone()));
         let mut total = census.total(&queue);
-        let mut done = Evicted::default();
+        let mut done = RemovedImages::default();
         for entry in queue {
             let enough = match until {
                 Until::Quota(quota) => total <= quota,
@@ -134,7 +123,7 @@ impl Images {
                     let freed = census.take_away(&entry.id);
                     total = total.saturating_sub(freed);
                     done.bytes += freed;
-                    done.removed.push(entry.name);
+                    done.images.push(entry.name);
                 }
             }
         }
