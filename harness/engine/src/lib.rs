@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod cancel;
+mod environments;
 pub mod history;
 pub mod journal_writer;
 pub mod machine;

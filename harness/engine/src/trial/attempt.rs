@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use harness_core::record::{SandboxNote, StepRecord};
 use harness_core::task::VerifierMode;
 use harness_core::{
-    AgentExit, Blame, DiffStat, Digest, Durations, EnvironmentSpec, Event, Finding, Healthcheck, NanoUsd,
+    AgentExit, Blame, DiffStat, Durations, EnvironmentSpec, Event, Finding, Healthcheck, NanoUsd,
     NetworkMode, Outcome, Phase, Severity, Step, TestCounts, Usage,
 };
 use harness_grading::{Evidence, Rewards, StepOutcome, TestReport, combine, judge, meets};
@@ -18,6 +18,7 @@ use harness_sandbox::{
 
 use super::{TrialContext, TryResult, artifacts, capture, verify};
 use crate::agents::{AgentReport, Session};
+use crate::environments;
 
 /// How long creating, copying and reading may take in one phase, beside what has a limit of its own.
 const HANDLING: Duration = Duration::from_secs(600);
@@ -143,7 +144,7 @@ impl Attempt {
             let reason = format!("cannot make {}: {error}", self.context.dir.display());
             (Phase::Prepare, Stop::new(Blame::Harness, reason))
         })?;
-        let limit = self.context.task.environment.build_timeout + HANDLING;
+        let limit = waits_for(&self.context, &self.context.task.environment) + HANDLING;
         let began = within(limit, Phase::Prepare, self.begin()).await;
         let (sandbox, image) = began.map_err(|stop| (Phase::Prepare, stop))?;
         let result = match within(HANDLING, Phase::Prepare, self.tools(&*sandbox, &image)).await {
@@ -245,32 +246,15 @@ impl Attempt {
         context.settings.network.clone().unwrap_or(own)
     }
 
-    /// Builds or finds an environment, within its build time.
+    /// Builds or finds an environment. Its time for building is kept by the backend, which knows when building begins.
     pub(super) async fn image(&self, environment: &EnvironmentSpec) -> Result<Arc<Image>, Stop> {
         let context = &self.context;
         let request = EnvironmentRequest {
             spec: environment.clone(),
-            digest: self.environment_digest(environment),
+            digest: environments::digest(&context.task, environment),
             log: Some(context.dir.join("build.log")),
         };
-        let progress: harness_sandbox::Progress = Arc::new(|_| {});
-        let build = context.backend.prepare(&request, progress);
-        match tokio::time::timeout(environment.build_timeout, build).await {
-            Ok(image) => Ok(image?),
-            Err(_) => {
-                let limit = environment.build_timeout.as_secs();
-                Err(Stop::new(Blame::Task, format!("the environment was not built within its {limit} s")))
-            }
-        }
-    }
-
-    /// The task's digest stands for its own environment; a verifier's environment of the same task is another one.
-    fn environment_digest(&self, environment: &EnvironmentSpec) -> Digest {
-        let task = &self.context.task;
-        if *environment == task.environment {
-            return task.digest.clone();
-        }
-        Digest::of(format!("{} {environment:?}", task.digest.as_str()).as_bytes())
+        Ok(context.environments.get(&request).await?)
     }
 
     pub(super) fn spec(&self, image: Arc<Image>, role: &str, environment: &EnvironmentSpec) -> SandboxSpec {
@@ -549,7 +533,7 @@ impl PhaseLimits {
         let hooks: Duration = step.verifier.collect.iter().map(|hook| hook.timeout).sum();
         let own = match &step.verifier.mode {
             VerifierMode::Separate(Some(own)) => {
-                own.build_timeout + own.healthcheck.as_ref().map(waits).unwrap_or_default()
+                waits_for(context, own) + own.healthcheck.as_ref().map(waits).unwrap_or_default()
             }
             VerifierMode::Separate(None) | VerifierMode::Shared => Duration::ZERO,
         };
@@ -559,6 +543,12 @@ impl PhaseLimits {
         let ready = prepare.saturating_mul(context.task.steps.len() as u32);
         PhaseLimits { prepare, capture: hooks + HANDLING, verify: tests + own + ready + HANDLING }
     }
+}
+
+/// How long an environment may take, others that are made before it included: a few at a time, in turn.
+fn waits_for(context: &TrialContext, environment: &EnvironmentSpec) -> Duration {
+    let before = u32::try_from(context.settings.jobs / 2).unwrap_or(u32::MAX).saturating_add(4);
+    environment.build_timeout.saturating_mul(before)
 }
 
 /// A phase that does not end is our fault: every part of it that is the task's or the agent's has a limit of its own.
