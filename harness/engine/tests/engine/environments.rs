@@ -51,12 +51,13 @@ impl Backend for Slow {
     ) -> Result<Arc<Image>, SandboxError> {
         let name = format!("{:?}", request.spec.source);
         if !self.ready.lock().unwrap().contains(&name) {
-            let mut begun = self.begun.lock().unwrap();
-            // Real ones let a second caller wait for the first.
-            if !begun.contains(&name) || self.broken == "/bad/" {
-                begun.push(name.clone());
+            {
+                let mut begun = self.begun.lock().unwrap();
+                // Real ones let a second caller wait for the first.
+                if !begun.contains(&name) || !self.broken.is_empty() {
+                    begun.push(name.clone());
+                }
             }
-            drop(begun);
             let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
             self.most.fetch_max(now, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_secs(1)).await;
