@@ -11,6 +11,7 @@ use super::client::Client;
 use super::door::Doors;
 use super::engine::Engine;
 use super::images::{ImageLimits, Images};
+use super::pool::Pool;
 use super::reap;
 use super::running::Running;
 use super::sandbox::DockerSandbox;
@@ -38,9 +39,13 @@ impl BackendKind for DockerKind {
     }
 
     async fn open(&self, options: BackendOptions) -> Result<Arc<dyn Backend>, SandboxError> {
-        let client = Client::connect().await?;
-        Ok(Arc::new(DockerBackend(Arc::new(Inner::open(client, options).await?))))
+        open(Client::connect().await?, options).await
     }
+}
+
+/// Opens it on an engine that has answered.
+pub(crate) async fn open(client: Client, options: BackendOptions) -> Result<Arc<dyn Backend>, SandboxError> {
+    Ok(Arc::new(DockerBackend(Arc::new(Inner::open(client, options).await?))))
 }
 
 /// An open backend.
@@ -58,6 +63,7 @@ impl std::ops::Deref for DockerBackend {
 pub(crate) struct Inner {
     pub(crate) starter: Starter,
     images: Images,
+    pub(crate) pool: Pool,
     options: BackendOptions,
     caps: Caps,
     watchdog: Watchdog,
@@ -79,6 +85,7 @@ impl Inner {
             caps,
             starter,
             images,
+            pool: Pool::new(),
             options: BackendOptions { state_dir, ..options },
             watchdog: Watchdog::new(),
             running: Mutex::default(),
@@ -108,16 +115,30 @@ impl Inner {
         spec: SandboxSpec,
         wanted: impl Fn() -> bool,
     ) -> Result<DockerSandbox, SandboxError> {
+        let running = match self.pool.take(&spec).await {
+            Some(running) => running,
+            None => self.start_container(&spec, wanted).await?,
+        };
+        let limits = spec.limits;
+        let sandbox = DockerSandbox::new(running, spec.network, spec.labels, spec.image).await?;
+        disk::watch(&self.watchdog, &sandbox.running, &limits, &self.options.state_dir)?;
+        Ok(sandbox)
+    }
+
+    /// A container whose PID 1 answers, known as ours.
+    pub(crate) async fn start_container(
+        &self,
+        spec: &SandboxSpec,
+        wanted: impl Fn() -> bool,
+    ) -> Result<Arc<Running>, SandboxError> {
         let handle =
             spec.image.handle.downcast_ref::<ImageHandle>().ok_or_else(|| SandboxError::Unsupported {
                 backend: NAME,
                 what: "starting a sandbox from another backend's environment".to_owned(),
             })?;
-        let running = self.starter.start(&spec, handle, wanted).await?;
-        let sandbox = DockerSandbox::new(running, spec.network, spec.labels.clone(), spec.image).await?;
-        disk::watch(&self.watchdog, &sandbox.running, &spec.limits, &self.options.state_dir)?;
-        self.register(&spec.labels.run, &sandbox.running);
-        Ok(sandbox)
+        let running = Arc::new(self.starter.start(spec, handle, wanted).await?);
+        self.register(&spec.labels.run, &running);
+        Ok(running)
     }
 }
 
@@ -169,6 +190,10 @@ impl Backend for DockerBackend {
             Err(SandboxError::Lost { cause: "starting it was ended from outside".to_owned() })
         });
         Ok(Arc::new(made?))
+    }
+
+    fn expect(&self, spec: &SandboxSpec) {
+        Pool::expect(&self.0, spec);
     }
 
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError> {

@@ -252,7 +252,8 @@ fn clear_of_volumes(spec: &SandboxSpec, handle: &ImageHandle) -> Result<(), Sand
     }
 }
 
-fn new_name() -> std::io::Result<String> {
+/// A name that nobody has, for a container or a file.
+pub(crate) fn new_name() -> std::io::Result<String> {
     Ok(random::<8>()?.iter().fold("harness-".to_owned(), |name, byte| format!("{name}{byte:02x}")))
 }
 
