@@ -146,7 +146,7 @@ impl Starter {
                     begun.answered = true;
                     return Ok((begun, door));
                 }
-                Err(error) if client::status(&error) == Some(409) => {
+                Err(error) if is_taken(&error) => {
                     // That one is somebody else's.
                     begun.name = None;
                     last = Some(error);
@@ -237,6 +237,15 @@ impl Starter {
         let secret = random::<SECRET_BYTES>().map_err(refused)?;
         let request = Request::Arrive { secret, arrival: Box::new(arrival) };
         socket::send(stream.as_fd(), &request.encode(), &[]).map_err(refused)
+    }
+}
+
+/// Whether the name is somebody else's. Podman says so in words only.
+fn is_taken(error: &bollard::errors::Error) -> bool {
+    match client::status(error) {
+        Some(409) => true,
+        Some(500) => client::plain(error).contains("already in use"),
+        _ => false,
     }
 }
 

@@ -142,7 +142,26 @@ pub(crate) struct Engine {
     pub(crate) address: Address,
     /// An image with a shell and core utilities.
     pub(crate) image: String,
-    state: Arc<tempfile::TempDir>,
+    state: Arc<State>,
+}
+
+/// A state folder, of its own or given.
+enum State {
+    Made(tempfile::TempDir),
+    Given(PathBuf),
+}
+
+impl State {
+    fn made() -> Arc<State> {
+        Arc::new(State::Made(tempfile::tempdir_in("/var/tmp").unwrap()))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            State::Made(folder) => folder.path(),
+            State::Given(folder) => folder,
+        }
+    }
 }
 
 /// Those that answer; what is missing is said by name, and is a failure where they have to be there.
@@ -161,7 +180,7 @@ pub(crate) async fn engines(test: &str) -> (Vec<Engine>, ExitCode) {
                 name,
                 address,
                 image: std::env::var(IMAGE).unwrap_or_else(|_| "debian:12".to_owned()),
-                state: Arc::new(tempfile::tempdir_in("/var/tmp").unwrap()),
+                state: State::made(),
             }),
             Err(why) => {
                 if without_engine(&format!("{test}::{name}"), &format!("{address}: {why}"))
@@ -182,8 +201,28 @@ impl Engine {
             name,
             address: Address::Socket(socket.to_owned()),
             image: std::env::var(IMAGE).unwrap_or_else(|_| "debian:12".to_owned()),
-            state: Arc::new(tempfile::tempdir_in("/var/tmp").unwrap()),
+            state: State::made(),
         }
+    }
+
+    /// With another image.
+    pub(crate) fn of(self, image: &str) -> Engine {
+        Engine { image: image.to_owned(), ..self }
+    }
+
+    /// With a state folder that somebody else made.
+    pub(crate) fn with_state(name: &'static str, socket: &Path, state: &Path) -> Engine {
+        Engine { state: Arc::new(State::Given(state.to_owned())), ..Engine::at(name, socket) }
+    }
+
+    /// The same engine behind another socket.
+    pub(crate) fn through(&self, socket: &Path) -> Engine {
+        Engine { image: self.image.clone(), ..Engine::at(self.name, socket) }
+    }
+
+    /// Where backends keep things.
+    pub(crate) fn state_dir(&self) -> &Path {
+        self.state.path()
     }
 
     /// A backend of its own on it.
