@@ -130,6 +130,13 @@ pub enum FileOp {
         /// Globs of paths left out.
         exclude: Vec<Vec<u8>>,
     },
+    /// Lists what differs from the image, where PID 1 keeps the layers.
+    Changes {
+        /// Which.
+        layers: Layers,
+        /// Most changes.
+        limit: u64,
+    },
     /// Sends the bytes of one regular file.
     Read {
         /// Absolute inside.
@@ -137,6 +144,17 @@ pub enum FileOp {
         /// Most bytes.
         limit: u64,
     },
+}
+
+/// What a sandbox's root is stacked from: paths below the layers that PID 1 keeps, uppermost first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layers {
+    /// What was written.
+    pub uppers: Vec<Vec<u8>>,
+    /// The image's own.
+    pub lowers: Vec<Vec<u8>>,
+    /// Paths inside that are there because something is mounted on them.
+    pub mount_points: Vec<Vec<u8>>,
 }
 
 /// A view to make. Descriptors: one detached mount for each lower layer.
@@ -228,12 +246,41 @@ pub enum Request {
         /// The port; 0 lets the kernel choose.
         port: u16,
     },
-    /// First of all, and only where PID 1 waits behind a socket of its own: what a successor will have to show. Answered by
+    /// From a successor, where PID 1 waits behind a socket of its own: the secret that the first host brought. Answered by
     /// [`Reply::Ready`].
     Secret {
         /// Random, kept by the host.
         secret: [u8; SECRET_BYTES],
     },
+    /// First of all, where PID 1 waits behind a socket of its own. Answered by [`Reply::Ready`], or by [`Reply::Failed`].
+    Arrive {
+        /// What a successor will have to show.
+        secret: [u8; SECRET_BYTES],
+        /// What to do first.
+        arrival: Box<Arrival>,
+    },
+    /// Ends PID 1 and everything with it. Not answered.
+    End,
+}
+
+/// What PID 1 does in a sandbox that somebody else made, before anything else runs in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// Only capabilities, filters and the number of processes count.
+    pub recipe: Recipe,
+    /// Touch no mounts: somebody else has seen to everything.
+    pub bare: bool,
+    /// Mounts to let go of.
+    pub unmount: Vec<Vec<u8>>,
+    /// Files that an engine bound from its host, to be replaced by copies in memory.
+    pub copied: Vec<Vec<u8>>,
+    /// Files that an engine laid over the image's own, to be taken away where they are; with what they were laid on when that
+    /// is empty, hence the engine's too.
+    pub dropped: Vec<Vec<u8>>,
+    /// Where the image's layers are mounted, to be kept for views only.
+    pub layers: Option<Vec<u8>>,
+    /// How long to wait for a successor when the host is gone, before ending.
+    pub linger_ms: u64,
 }
 
 /// From PID 1 to the host.
@@ -465,6 +512,13 @@ impl Request {
                         to.u64(*max_entries);
                         to.list(exclude, |to, glob| to.bytes(glob));
                     }
+                    FileOp::Changes { layers, limit } => {
+                        to.u8(4);
+                        for list in [&layers.uppers, &layers.lowers, &layers.mount_points] {
+                            to.list(list, |to, path| to.bytes(path));
+                        }
+                        to.u64(*limit);
+                    }
                     FileOp::Read { path, limit } => {
                         to.u8(3);
                         to.bytes(path);
@@ -493,6 +547,22 @@ impl Request {
                 to.u32(*call);
                 to.u32(u32::from(*port));
             }
+            Request::Arrive { secret, arrival } => {
+                to = Encoder::new(10);
+                to.u32(0);
+                to.bytes(secret);
+                arrival.recipe.encode(&mut to);
+                to.u8(u8::from(arrival.bare));
+                to.list(&arrival.unmount, |to, path| to.bytes(path));
+                to.list(&arrival.copied, |to, path| to.bytes(path));
+                to.list(&arrival.dropped, |to, path| to.bytes(path));
+                to.option(arrival.layers.as_ref(), |to, path| to.bytes(path));
+                to.u64(arrival.linger_ms);
+            }
+            Request::End => {
+                to = Encoder::new(11);
+                to.u32(0);
+            }
             Request::Secret { secret } => {
                 to = Encoder::new(9);
                 to.u32(0);
@@ -520,9 +590,20 @@ impl Request {
             5 => Request::Stop { call, on: from.u8()? != 0 },
             6 => Request::Files { call, view: from.u32()?, op: decode_file_op(&mut from)? },
             7 => Request::View { call, spec: Box::new(decode_view(&mut from)?) },
-            9 => Request::Secret {
-                secret: from.bytes()?.try_into().map_err(|_| Malformed("a secret of another length"))?,
+            9 => Request::Secret { secret: secret(&mut from)? },
+            10 => Request::Arrive {
+                secret: secret(&mut from)?,
+                arrival: Box::new(Arrival {
+                    recipe: Recipe::decode(&mut from)?,
+                    bare: from.u8()? != 0,
+                    unmount: from.list(Decoder::bytes)?,
+                    copied: from.list(Decoder::bytes)?,
+                    dropped: from.list(Decoder::bytes)?,
+                    layers: from.option(Decoder::bytes)?,
+                    linger_ms: from.u64()?,
+                }),
             },
+            11 => Request::End,
             8 => Request::Listen {
                 call,
                 port: u16::try_from(from.u32()?).map_err(|_| Malformed("a port above 65535"))?,
@@ -602,6 +683,10 @@ impl Reply {
     }
 }
 
+fn secret(from: &mut Decoder<'_>) -> Result<[u8; SECRET_BYTES], Malformed> {
+    from.bytes()?.try_into().map_err(|_| Malformed("a secret of another length"))
+}
+
 fn text(from: &mut Decoder<'_>) -> Result<String, Malformed> {
     Ok(String::from_utf8_lossy(&from.bytes()?).into_owned())
 }
@@ -633,6 +718,14 @@ fn decode_file_op(from: &mut Decoder<'_>) -> Result<FileOp, Malformed> {
             limit: from.u64()?,
             max_entries: from.u64()?,
             exclude: from.list(Decoder::bytes)?,
+        },
+        4 => FileOp::Changes {
+            layers: Layers {
+                uppers: from.list(Decoder::bytes)?,
+                lowers: from.list(Decoder::bytes)?,
+                mount_points: from.list(Decoder::bytes)?,
+            },
+            limit: from.u64()?,
         },
         3 => FileOp::Read { path: from.bytes()?, limit: from.u64()? },
         _ => return Err(Malformed("an unknown file operation")),

@@ -66,6 +66,18 @@ pub fn bind(source: &CStr, target: &CStr, flags: libc::c_ulong) -> io::Result<()
     Ok(())
 }
 
+/// Moves a mount to another place.
+///
+/// # Errors
+/// What the kernel says.
+pub fn move_whole(source: &CStr, target: &CStr) -> io::Result<()> {
+    // SAFETY: both strings live across the call.
+    check(unsafe {
+        libc::mount(source.as_ptr(), target.as_ptr(), std::ptr::null(), libc::MS_MOVE, std::ptr::null())
+    })?;
+    Ok(())
+}
+
 /// Changes the flags of a bind mount.
 ///
 /// # Errors

@@ -16,9 +16,11 @@ pub mod error;
 pub mod exec;
 #[cfg(feature = "testing")]
 pub mod fault;
+mod link;
 pub mod memory;
 mod native;
 pub mod place;
+mod proxy;
 
 pub use backend::{
     Backend, BackendKind, BackendOptions, Caps, Change, ChangeKind, EnvironmentPlan, EnvironmentRequest,
@@ -32,4 +34,4 @@ pub use exec::{
 pub use place::{GetOptions, Place, PutOptions, Source};
 
 /// All backends, in the order in which `doctor` shows them.
-pub const BACKENDS: &[&dyn BackendKind] = &[&native::NativeKind, &memory::Memory];
+pub const BACKENDS: &[&dyn BackendKind] = &[&native::NativeKind, &docker::DockerKind, &memory::Memory];

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,19 +23,42 @@ pub(super) const CASES: &[Case] = &[
     case!("network-open", "an open network is had, or refused by name", open),
 ];
 
-/// Addresses of this host: its loopback, and the one that it would talk to the world from.
+/// All addresses of this host, those of engines' bridges among them.
 fn own_addresses() -> Vec<IpAddr> {
     let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
-    for target in ["192.0.2.1:9", "10.255.255.255:9", "172.17.255.255:9"] {
-        // Connecting a datagram socket sends nothing; it only asks for a route.
-        let socket = UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.connect(target).map(|()| socket));
-        if let Ok(address) = socket.and_then(|socket| socket.local_addr())
-            && !addresses.contains(&address.ip())
+    let trie = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
+    let mut last = None;
+    for line in trie.lines() {
+        if let Some(leaf) = line.trim_start().strip_prefix("|-- ") {
+            last = leaf.trim().parse::<Ipv4Addr>().ok();
+        } else if let (true, Some(address)) = (line.contains("host LOCAL"), last)
+            && !addresses.contains(&IpAddr::V4(address))
         {
-            addresses.push(address.ip());
+            addresses.push(IpAddr::V4(address));
         }
     }
+    addresses.truncate(MOST_ADDRESSES);
     addresses
+}
+
+/// So many are tried; a machine with more has them all on the same footing.
+const MOST_ADDRESSES: usize = 8;
+
+/// Where this host asks for names.
+fn name_servers() -> Vec<SocketAddr> {
+    let settings = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let servers = settings.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
+    servers.filter_map(|server| Some(SocketAddr::new(server.trim().parse().ok()?, 53))).take(3).collect()
+}
+
+/// A script that sends `word` as a datagram, where there is something to send it with.
+fn toss(address: SocketAddr, word: &str) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    format!(
+        "bash -c 'echo {word} > /dev/udp/{ip}/{port}' || python3 -c 'import socket; \
+         socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b\"{word}\", (\"{ip}\", {port}))' || \
+         echo {word} | timeout 2 nc -u -w 1 {ip} {port}; exit 0"
+    )
 }
 
 /// A script that tries to say `word` to an address, with whatever is there to try it with. Always ends well.
@@ -72,23 +96,58 @@ async fn accepted(listener: &TcpListener) -> Result<Option<TcpStream>, Failure> 
     }
 }
 
-/// The host is reached at none of its addresses.
+/// The host is reached at none of its addresses, neither by streams nor by datagrams nor by sockets without an address.
 async fn closed(ctx: &Ctx, sandbox: &dyn Sandbox) -> Result<(), Failure> {
+    let mut doors = Vec::new();
     for address in own_addresses() {
         let listener = TcpListener::bind((address, 0))?;
         let target = listener.local_addr()?;
         ensure!(TcpStream::connect(target).is_ok(), "the test's own listener at {target} does not work");
         ensure!(accepted(&listener).await?.is_some(), "the test's own listener at {target} does not work");
+        let datagrams = UdpSocket::bind((address, 0))?;
+        datagrams.set_nonblocking(true)?;
         let tried = ok(sandbox, &knock(target, &ctx.tag)).await?;
         ensure!(
             tried.contains("tried"),
             "nothing inside to try connections with: needs bash, nc, busybox, perl or python3"
         );
-        ensure!(accepted(&listener).await?.is_none(), "{target} was reached from inside: {tried}");
+        sh(sandbox, &toss(datagrams.local_addr()?, &ctx.tag)).await?;
+        doors.push((target, listener, datagrams, tried));
     }
+    // Whatever was on its way has come by now.
+    sleep(Duration::from_millis(700)).await;
+    for (target, listener, datagrams, tried) in doors {
+        listener.set_nonblocking(true)?;
+        ensure!(listener.accept().is_err(), "{target} was reached from inside: {tried}");
+        ensure!(datagrams.recv(&mut [0; 64]).is_err(), "a datagram from inside came to {target}");
+    }
+    for server in name_servers() {
+        let tried = ok(sandbox, &knock(server, &ctx.tag)).await?;
+        ensure!(!tried.trim_end().ends_with(": 0"), "the name server {server} was reached: {tried}");
+    }
+    sockets(ctx, sandbox).await?;
     // Every interface but the loopback is without a route.
     let routes = sh(sandbox, "cat /proc/net/route | tail -n +2").await?;
     ensure_eq!(routes.stdout.text(), "", "routes");
+    Ok(())
+}
+
+/// Sockets of the host that have a name instead of an address, an engine's for one, are not there.
+async fn sockets(ctx: &Ctx, sandbox: &dyn Sandbox) -> Result<(), Failure> {
+    let name = format!("conformance-{}", ctx.tag);
+    let address = <std::os::unix::net::SocketAddr as SocketAddrExt>::from_abstract_name(&name)?;
+    let _listener = std::os::unix::net::UnixListener::bind_addr(&address)?;
+    let here = std::fs::read_to_string("/proc/net/unix")?;
+    ensure!(here.contains(&name), "the test's own socket is not listed");
+    let inside = ok(sandbox, "cat /proc/net/unix").await?;
+    ensure!(!inside.contains(&name), "a socket of the host's is in the sandbox's network: {inside}");
+    let found = ok(
+        sandbox,
+        "for s in /var/run/docker.sock /run/docker.sock /run/podman/podman.sock /run/containerd/containerd.sock; do \
+           test -S $s && echo $s; done; exit 0",
+    )
+    .await?;
+    ensure_eq!(found, "", "an engine's sockets inside");
     Ok(())
 }
 

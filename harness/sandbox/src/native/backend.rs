@@ -11,6 +11,7 @@ use harness_core::{Digest, EnvironmentSource, EnvironmentSpec, Limits, NetworkMo
 use harness_guest::recipe::{Bind, Overlay, Recipe, Source};
 use harness_guest::sys;
 
+use super::NAME;
 use super::cgroup::find::Cgroups;
 use super::cgroup::group::{Group, Join};
 use super::disk;
@@ -18,18 +19,18 @@ use super::disk::image::DiskPool;
 use super::disk::watchdog::Watchdog;
 use super::doctor;
 use super::environment::Base;
-use super::guest::Guest;
 use super::layers::store::LayerStore;
-use super::process::Surroundings;
 use super::remover::Remover;
 use super::root::{Lower, Root};
 use super::running::Running;
 use super::sandbox::{NativeSandbox, stacked};
 use super::scratch::{Scratch, ScratchStore};
-use super::seccomp::{self, Ownership, Programs};
 use super::spawner::{Attach, Attached, ID_BASE, ID_COUNT, Spawner};
 use super::store::Store;
-use super::{NAME, capabilities};
+use crate::link::guest::Guest;
+use crate::link::process::Surroundings;
+use crate::link::seccomp::{self, Ownership, Programs};
+use crate::link::{Live, capabilities};
 use crate::{
     Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, ExecSpec, Exit, Image, Labels, Place,
     Probe, ProcessSpec, Progress, ReapFilter, Reaped, Sandbox, SandboxError, SandboxSpec, Unsupported,

@@ -8,8 +8,9 @@ use harness_guest::sys;
 
 use super::cgroup::group::Group;
 use super::disk::watchdog::{Watch, count};
-use super::guest::Guest;
 use super::store::Store;
+use crate::link::Live;
+use crate::link::guest::Guest;
 use crate::{SandboxError, SandboxUsage};
 
 /// How long PID 1 may take to die. It and everything below it got KILL: only the kernel itself can be in the way.
@@ -50,11 +51,6 @@ impl Running {
         let _ = self.watch.set(watch);
     }
 
-    /// How many processes the memory limit has killed so far.
-    pub(crate) fn oom_kills(&self) -> u64 {
-        self.group.as_ref().and_then(|group| group.usage().oom_kills).unwrap_or(0)
-    }
-
     /// What it has used so far.
     pub(crate) fn usage(&self) -> SandboxUsage {
         let parts = self.parts();
@@ -79,12 +75,6 @@ impl Running {
     /// Whether nothing of it is left to take apart.
     pub(crate) fn is_apart(&self) -> bool {
         self.parts().store.is_none()
-    }
-
-    /// Ends everything in it at once; does not wait. Whoever waits for an answer learns that it is lost.
-    pub(crate) fn end(&self, cause: &str) {
-        let _ = sys::signal_pidfd(self.pidfd.as_fd(), libc::SIGKILL);
-        self.guest.give_up(cause);
     }
 
     /// Ends all its processes and frees its group, but keeps its changes. Blocks.
@@ -144,6 +134,21 @@ impl Running {
 
     fn parts(&self) -> MutexGuard<'_, Parts> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live for Running {
+    fn guest(&self) -> &Arc<Guest> {
+        &self.guest
+    }
+
+    fn oom_kills(&self) -> u64 {
+        self.group.as_ref().and_then(|group| group.usage().oom_kills).unwrap_or(0)
+    }
+
+    fn end(&self, cause: &str) {
+        let _ = sys::signal_pidfd(self.pidfd.as_fd(), libc::SIGKILL);
+        self.guest.give_up(cause);
     }
 }
 

@@ -15,9 +15,9 @@ use harness_guest::recipe::Recipe;
 use harness_guest::sys;
 use tokio::sync::oneshot;
 
-use super::channel::Channel;
-use super::helper;
 use crate::SandboxError;
+use crate::link::channel::Channel;
+use crate::link::program;
 
 /// First id on the host of the range that sandboxes get when the harness has root's rights. High enough that no account and
 /// no `subuid` range of a distribution lies there.
@@ -43,7 +43,7 @@ impl Spawner {
     pub(crate) async fn start(privileged: bool) -> Result<Spawner, SandboxError> {
         let (ours, theirs) =
             sys::socket_pair().map_err(|error| SandboxError::host("make a pair of sockets", error))?;
-        let child = helper::start_spawner(theirs)
+        let child = program::start_spawner(theirs)
             .map_err(|error| SandboxError::host("start the helper that clones sandboxes", error))?;
         let channel = Channel::new(ours).map_err(|error| SandboxError::host("watch a socket", error))?;
         let hello = SpawnerRequest::Hello { privileged, base: ID_BASE };

@@ -15,8 +15,8 @@ use super::find::{Cgroups, Layout};
 #[derive(Debug)]
 pub(crate) struct Group {
     /// Its folders: one on the second version, one for each hierarchy on the first.
-    folders: Vec<PathBuf>,
-    second: bool,
+    pub(super) folders: Vec<PathBuf>,
+    pub(super) second: bool,
 }
 
 /// How a process gets into a group. Everything it starts is in it too.

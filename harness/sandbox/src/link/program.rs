@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/harness-guest"));
+/// The program.
+pub(crate) static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/harness-guest"));
 
 /// The program as an executable file in memory, made once.
 fn executable() -> io::Result<&'static File> {
@@ -51,4 +52,9 @@ pub(crate) fn start_spawner(socket: OwnedFd) -> io::Result<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
+}
+
+/// Tells one build of the program from another.
+pub(crate) fn digest() -> String {
+    blake3::hash(PROGRAM).to_hex().to_string()
 }

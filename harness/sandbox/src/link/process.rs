@@ -14,9 +14,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::unix::pipe;
 
+use super::Live;
 use super::channel::{set_nonblocking, watch};
 use super::guest::{Call, Guest};
-use super::running::Running;
 use crate::exec::ProcessControl;
 use crate::{Exit, Process, ProcessSpec, PtySize, SandboxError};
 
@@ -38,13 +38,13 @@ pub(crate) struct Surroundings {
 
 /// Starts a command and waits until it runs.
 pub(crate) async fn spawn(
-    running: &Arc<Running>,
+    live: &Arc<dyn Live>,
     around: &Surroundings,
     spec: ProcessSpec,
 ) -> Result<Process, SandboxError> {
-    let guest = &running.guest;
+    let guest = live.guest();
     let exec = exec(around, &spec)?;
-    let oom_before = running.oom_kills();
+    let oom_before = live.oom_kills();
     let streams = |error| SandboxError::host("make pipes for a command", error);
     let (mut call, ends) = if spec.pty.is_some() {
         (guest.ask(|call| Request::Exec { call, exec }, &[])?, None)
@@ -68,7 +68,7 @@ pub(crate) async fn spawn(
             return Err(error);
         }
     };
-    let exit = Box::pin(wait(call, Arc::clone(&control), Arc::clone(running), Bounds::of(&spec, oom_before)));
+    let exit = Box::pin(wait(call, Arc::clone(&control), Arc::clone(live), Bounds::of(&spec, oom_before)));
     let (stdin, stdout, stderr) = match (ends, master) {
         (Some((stdin, stdout, stderr)), _) => {
             let stdin = stdin.map(writer).transpose().map_err(streams)?;
@@ -152,7 +152,7 @@ impl Bounds {
 async fn wait(
     mut call: Call,
     control: Arc<Control>,
-    running: Arc<Running>,
+    live: Arc<dyn Live>,
     bounds: Bounds,
 ) -> Result<Exit, SandboxError> {
     let ended = match bounds.outer {
@@ -161,7 +161,7 @@ async fn wait(
             Ok(ended) => ended,
             Err(_) => {
                 let cause = "a command outlived its deadline and its PID 1 did not say why";
-                running.end(cause);
+                live.end(cause);
                 Err(SandboxError::Lost { cause: cause.to_owned() })
             }
         },
@@ -170,7 +170,7 @@ async fn wait(
     Ok(match ended {
         Ended::Code(code) => Exit::Code(code),
         Ended::TimedOut => Exit::TimedOut,
-        Ended::Signal(libc::SIGKILL) if running.oom_kills() > bounds.oom_before => Exit::OutOfMemory,
+        Ended::Signal(libc::SIGKILL) if live.oom_kills() > bounds.oom_before => Exit::OutOfMemory,
         Ended::Signal(signal) => Exit::Signal(signal),
     })
 }

@@ -134,7 +134,7 @@ fn parent(path: &Path) -> Result<(OwnedFd, std::ffi::CString), tree::Error> {
 }
 
 /// What went wrong, before it is known whether the sandbox still lives.
-enum Failed {
+pub(crate) enum Failed {
     Tree(tree::Error),
 }
 
@@ -153,7 +153,8 @@ impl Drop for HangUp {
     }
 }
 
-async fn with_socket<T: std::marker::Send + 'static>(
+/// Starts an operation and does our half of it.
+pub(crate) async fn with_socket<T: std::marker::Send + 'static>(
     guest: &Guest,
     view: u32,
     op: FileOp,
