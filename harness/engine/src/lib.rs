@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod cancel;
+mod environments;
 pub mod history;
 mod ignore;
 pub mod journal_writer;

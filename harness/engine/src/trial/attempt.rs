@@ -12,7 +12,7 @@ use harness_core::{
 };
 use harness_sandbox::{Image, Sandbox, SandboxSpec};
 
-use super::limits::{HANDLING, within};
+use super::limits::{HANDLING, waits_for, within};
 use super::networks::Mark;
 use super::stop::Stop;
 use super::{TrialContext, TryResult};
@@ -106,7 +106,7 @@ impl Attempt {
             let reason = format!("cannot make {}: {error}", self.context.dir.display());
             (Phase::Prepare, Stop::new(Blame::Harness, reason))
         })?;
-        let limit = self.context.task.environment.build_timeout + HANDLING;
+        let limit = waits_for(&self.context, &self.context.task.environment) + HANDLING;
         let began = within(limit, Phase::Prepare, self.begin()).await;
         let (sandbox, image) = began.map_err(|stop| (Phase::Prepare, stop))?;
         let result = match within(HANDLING, Phase::Prepare, self.tools(&*sandbox, &image)).await {

@@ -3,39 +3,23 @@
 
 use std::sync::Arc;
 
-use harness_core::{Blame, Digest, EnvironmentSpec, NetworkMode};
+use harness_core::{Blame, EnvironmentSpec, NetworkMode};
 use harness_sandbox::{EnvironmentRequest, ExecSpec, Image, Labels, ProcessSpec, Sandbox, SandboxSpec};
 
 use super::attempt::Attempt;
 use super::stop::Stop;
+use crate::environments;
 
 impl Attempt {
-    /// Builds or finds an environment, within its build time.
+    /// Builds or finds an environment. Its time for building is kept by the backend, which knows when building begins.
     pub(super) async fn image(&self, environment: &EnvironmentSpec) -> Result<Arc<Image>, Stop> {
         let context = &self.context;
         let request = EnvironmentRequest {
             spec: environment.clone(),
-            digest: self.environment_digest(environment),
+            digest: environments::digest(&context.task, environment),
             log: Some(context.dir.join("build.log")),
         };
-        let progress: harness_sandbox::Progress = Arc::new(|_| {});
-        let build = context.backend.prepare(&request, progress);
-        match tokio::time::timeout(environment.build_timeout, build).await {
-            Ok(image) => Ok(image?),
-            Err(_) => {
-                let limit = environment.build_timeout.as_secs();
-                Err(Stop::new(Blame::Task, format!("the environment was not built within its {limit} s")))
-            }
-        }
-    }
-
-    /// The task's digest stands for its own environment; a verifier's environment of the same task is another one.
-    fn environment_digest(&self, environment: &EnvironmentSpec) -> Digest {
-        let task = &self.context.task;
-        if *environment == task.environment {
-            return task.digest.clone();
-        }
-        Digest::of(format!("{} {environment:?}", task.digest.as_str()).as_bytes())
+        Ok(context.environments.get(&request).await?)
     }
 
     /// A sandbox of this environment, for what comes `next` there.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use harness_core::task::VerifierMode;
-use harness_core::{Blame, Healthcheck, Phase, Step};
+use harness_core::{Blame, EnvironmentSpec, Healthcheck, Phase, Step};
 
 use super::TrialContext;
 use super::stop::Stop;
@@ -33,7 +33,7 @@ impl PhaseLimits {
         let hooks: Duration = step.verifier.collect.iter().map(|hook| hook.timeout).sum();
         let own = match &step.verifier.mode {
             VerifierMode::Separate(Some(own)) => {
-                own.build_timeout + own.healthcheck.as_ref().map(waits).unwrap_or_default()
+                waits_for(context, own) + own.healthcheck.as_ref().map(waits).unwrap_or_default()
             }
             VerifierMode::Separate(None) | VerifierMode::Shared => Duration::ZERO,
         };
@@ -58,4 +58,10 @@ pub(super) async fn within<T>(
             Err(Stop::new(Blame::Harness, reason))
         }
     }
+}
+
+/// How long an environment may take, others that are made before it included: a few at a time, in turn.
+pub(super) fn waits_for(context: &TrialContext, environment: &EnvironmentSpec) -> Duration {
+    let before = u32::try_from(context.settings.jobs / 2).unwrap_or(u32::MAX).saturating_add(4);
+    environment.build_timeout.saturating_mul(before)
 }

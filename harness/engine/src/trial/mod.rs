@@ -29,6 +29,7 @@ use harness_sandbox::Backend;
 
 use crate::agents::Agent;
 use crate::cancel::{Cancel, Stage};
+use crate::environments::Environments;
 use crate::journal_writer::{JournalWriter, now_ms};
 use crate::run::RunSettings;
 
@@ -39,6 +40,7 @@ pub(crate) struct TrialContext {
     pub(crate) variant: Arc<Variant>,
     pub(crate) agent: Arc<dyn Agent>,
     pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) environments: Arc<Environments>,
     pub(crate) settings: Arc<RunSettings>,
     pub(crate) journal: JournalWriter,
     pub(crate) cancel: Cancel,

@@ -11,6 +11,7 @@ use super::client::Client;
 use super::door::Doors;
 use super::engine::Engine;
 use super::images::{ImageLimits, Images};
+use super::pool::Pool;
 use super::reap;
 use super::running::Running;
 use super::sandbox::DockerSandbox;
@@ -21,8 +22,8 @@ use crate::link::network::no_list;
 use crate::link::seccomp::{self, Ownership};
 use crate::native::disk::watchdog::Watchdog;
 use crate::{
-    Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, Image, Probe, Progress, ReapFilter,
-    Reaped, Sandbox, SandboxError, SandboxSpec,
+    Backend, BackendKind, BackendOptions, Caps, EnvironmentPlan, EnvironmentRequest, Image, Probe, Progress,
+    ReapFilter, Reaped, RemovedImages, Sandbox, SandboxError, SandboxSpec,
 };
 
 /// The entry of [`crate::BACKENDS`].
@@ -39,9 +40,13 @@ impl BackendKind for DockerKind {
     }
 
     async fn open(&self, options: BackendOptions) -> Result<Arc<dyn Backend>, SandboxError> {
-        let client = Client::connect().await?;
-        Ok(Arc::new(DockerBackend(Arc::new(Inner::open(client, options).await?))))
+        open(Client::connect().await?, options).await
     }
+}
+
+/// Opens it on an engine that has answered.
+pub(crate) async fn open(client: Client, options: BackendOptions) -> Result<Arc<dyn Backend>, SandboxError> {
+    Ok(Arc::new(DockerBackend(Arc::new(Inner::open(client, options).await?))))
 }
 
 /// An open backend.
@@ -59,6 +64,7 @@ impl std::ops::Deref for DockerBackend {
 pub(crate) struct Inner {
     pub(crate) starter: Starter,
     images: Images,
+    pub(crate) pool: Pool,
     options: BackendOptions,
     caps: Caps,
     watchdog: Watchdog,
@@ -80,6 +86,7 @@ impl Inner {
             caps,
             starter,
             images,
+            pool: Pool::new(),
             options: BackendOptions { state_dir, ..options },
             watchdog: Watchdog::new(),
             running: Mutex::default(),
@@ -109,16 +116,30 @@ impl Inner {
         spec: SandboxSpec,
         wanted: impl Fn() -> bool,
     ) -> Result<DockerSandbox, SandboxError> {
+        let running = match self.pool.take(&spec).await {
+            Some(running) => running,
+            None => self.start_container(&spec, wanted).await?,
+        };
+        let limits = spec.limits;
+        let sandbox = DockerSandbox::new(running, spec.network, spec.labels, spec.image).await?;
+        disk::watch(&self.watchdog, &sandbox.running, &limits, &self.options.state_dir)?;
+        Ok(sandbox)
+    }
+
+    /// A container whose PID 1 answers, known as ours.
+    pub(crate) async fn start_container(
+        &self,
+        spec: &SandboxSpec,
+        wanted: impl Fn() -> bool,
+    ) -> Result<Arc<Running>, SandboxError> {
         let handle =
             spec.image.handle.downcast_ref::<ImageHandle>().ok_or_else(|| SandboxError::Unsupported {
                 backend: NAME,
                 what: "starting a sandbox from another backend's environment".to_owned(),
             })?;
-        let running = self.starter.start(&spec, handle, wanted).await?;
-        let sandbox = DockerSandbox::new(running, spec.network, spec.labels.clone(), spec.image).await?;
-        disk::watch(&self.watchdog, &sandbox.running, &spec.limits, &self.options.state_dir)?;
-        self.register(&spec.labels.run, &sandbox.running);
-        Ok(sandbox)
+        let running = Arc::new(self.starter.start(spec, handle, wanted).await?);
+        self.register(&spec.labels.run, &running);
+        Ok(running)
     }
 }
 
@@ -152,6 +173,10 @@ impl Backend for DockerBackend {
         environment::prepare(&self.starter.engine, &self.images, request, &progress).await
     }
 
+    async fn plan(&self, request: &EnvironmentRequest) -> Result<EnvironmentPlan, SandboxError> {
+        self.images.plan(request).await
+    }
+
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError> {
         if let NetworkMode::Allowlist(_) = spec.network {
             return Err(no_list(NAME, &spec.network));
@@ -169,7 +194,15 @@ impl Backend for DockerBackend {
         Ok(Arc::new(made?))
     }
 
+    fn expect(&self, spec: &SandboxSpec) {
+        Pool::expect(&self.0, spec);
+    }
+
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError> {
         reap::reap(self, &filter).await
+    }
+
+    async fn remove_images(&self, dry_run: bool) -> Result<RemovedImages, SandboxError> {
+        self.images.remove_all(dry_run).await
     }
 }

@@ -15,8 +15,6 @@ use crate::{
     ExecSpec, Exit, Labels, Place, Probe, ProbeStatus, ProcessSpec, Sandbox, SandboxError, SandboxSpec,
 };
 
-/// The image that is made for it, of nothing but our guest program under the name of `/bin/true`: no registry is needed.
-const IMAGE: &str = "localhost/harness-doctor";
 /// How long the whole may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -142,7 +140,8 @@ async fn run_true(backend: &Arc<Inner>) -> Result<Duration, SandboxError> {
     }
 }
 
-/// An image of one file, sent to the engine as an archive.
+/// An image of nothing but our guest program under the name of `/bin/true`, sent to the engine as an archive: no registry is
+/// needed. Returns its id.
 async fn tiny_image(engine: &Engine, labels: &Labels) -> Result<String, SandboxError> {
     let refused = |error| SandboxError::host("make an archive", error);
     let mut header = tar::Header::new_gnu();
@@ -151,21 +150,19 @@ async fn tiny_image(engine: &Engine, labels: &Labels) -> Result<String, SandboxE
     let mut archive = tar::Builder::new(Vec::new());
     archive.append_data(&mut header, "bin/true", program::PROGRAM).map_err(refused)?;
     let archive = archive.into_inner().map_err(refused)?;
-    let name = format!("{IMAGE}:{}", std::process::id());
     let changes: Vec<String> =
         owner::labels(labels).iter().map(|(name, value)| format!("LABEL {name}={value:?}")).collect();
-    let (repo, tag) = name.rsplit_once(':').expect("it has a tag");
-    let options = CreateImageOptions {
-        from_src: Some("-".to_owned()),
-        repo: Some(repo.to_owned()),
-        tag: Some(tag.to_owned()),
-        changes,
-        ..CreateImageOptions::default()
-    };
+    let options =
+        CreateImageOptions { from_src: Some("-".to_owned()), changes, ..CreateImageOptions::default() };
     let body = bollard::body_full(archive.into());
     let mut answers = engine.client.long().create_image(Some(options), Some(body), None);
+    let mut made = None;
     while let Some(answer) = answers.next().await {
-        answer.map_err(|error| client::failed("make an image for the probe", error))?;
+        let answer = answer.map_err(|error| client::failed("make an image for the probe", error))?;
+        made = answer.status.filter(|status| status.starts_with("sha256:")).or(made);
     }
-    Ok(name)
+    made.ok_or_else(|| {
+        let error = std::io::Error::other("the engine did not say which image it made");
+        SandboxError::host("make an image for the probe", error)
+    })
 }

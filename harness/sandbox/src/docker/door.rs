@@ -37,8 +37,8 @@ impl Doors {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
         let guest = folder.join(format!("guest-{}", &program::digest()[..16]));
         if !guest.exists() {
-            let made = folder.join(format!("guest-{}.new", std::process::id()));
-            let _ = fs::remove_file(&made);
+            // Several backends may be opened at once, in this process and in others.
+            let made = folder.join(format!("{}.new", super::start::new_name()?));
             let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o555).open(&made)?;
             io::Write::write_all(&mut file, program::PROGRAM)?;
             file.set_permissions(fs::Permissions::from_mode(0o555))?;

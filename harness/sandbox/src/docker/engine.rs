@@ -51,6 +51,14 @@ impl Engine {
         self.runtime.spawn(work);
     }
 
+    /// The same for what has a result.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.runtime.spawn(work)
+    }
+
     /// Ends and removes a container with all that belongs to it; returns when it is gone. What resists is tried again in the
     /// background, as long as this program runs.
     pub(crate) async fn remove(self: &Arc<Engine>, name: &str) -> Result<(), SandboxError> {

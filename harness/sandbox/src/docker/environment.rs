@@ -22,7 +22,7 @@ pub(crate) async fn prepare(
     progress: &Progress,
 ) -> Result<Arc<Image>, SandboxError> {
     let image = images.ensure(request, progress).await?;
-    let handle = handle(engine, &image.id).await?;
+    let handle = handle(engine, &image.id, &image.name).await?;
     let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned()), ("HOME".into(), "/root".into())]);
     env.extend(image.env.clone());
     env.extend(request.spec.env.clone());
@@ -43,7 +43,7 @@ pub(crate) async fn prepare(
 
 /// An image that is there already, by id or name.
 pub(crate) async fn present(engine: &Engine, name: &str) -> Result<Arc<Image>, SandboxError> {
-    let handle = handle(engine, name).await?;
+    let handle = handle(engine, name, name).await?;
     Ok(Arc::new(Image {
         digest: Digest::of(handle.id.as_bytes()),
         name: name.to_owned(),
@@ -55,8 +55,8 @@ pub(crate) async fn present(engine: &Engine, name: &str) -> Result<Arc<Image>, S
     }))
 }
 
-async fn handle(engine: &Engine, name: &str) -> Result<ImageHandle, SandboxError> {
-    let found = engine.client.ask(engine.client.short().inspect_image(name)).await;
+async fn handle(engine: &Engine, id: &str, name: &str) -> Result<ImageHandle, SandboxError> {
+    let found = engine.client.ask(engine.client.short().inspect_image(id)).await;
     let found = found.map_err(|error| client::failed(format!("look at the image {name}"), error))?;
     let arch = &engine.client.engine().arch;
     if let Some(other) = found.architecture.filter(|other| !other.is_empty() && other != arch) {
@@ -68,7 +68,7 @@ async fn handle(engine: &Engine, name: &str) -> Result<ImageHandle, SandboxError
         });
     }
     Ok(ImageHandle {
-        id: found.id.unwrap_or_else(|| name.to_owned()),
+        id: found.id.unwrap_or_else(|| id.to_owned()),
         _kept: None,
         layers: found.root_fs.and_then(|root| root.layers).map_or(0, |layers| layers.len()),
         volumes: found.config.and_then(|config| config.volumes).unwrap_or_default(),

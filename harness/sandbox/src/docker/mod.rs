@@ -19,6 +19,7 @@ pub mod images;
 mod layers;
 mod owner;
 mod plain;
+mod pool;
 mod reap;
 mod running;
 mod sandbox;
@@ -27,6 +28,26 @@ mod start;
 
 pub(crate) use backend::DockerKind;
 pub(crate) use client::NAME;
+
+use std::sync::Arc;
+
+use crate::{Backend, BackendOptions, SandboxError};
+
+/// Opens the backend on one engine, whatever `DOCKER_HOST` says.
+///
+/// # Errors
+/// [`SandboxError::Unsupported`] when it does not answer.
+pub async fn open(
+    address: client::Address,
+    options: BackendOptions,
+) -> Result<Arc<dyn Backend>, SandboxError> {
+    let shown = address.to_string();
+    let client = client::Client::connect_to(address).await.map_err(|why| SandboxError::Unsupported {
+        backend: NAME,
+        what: format!("using the engine at {shown}: {why}"),
+    })?;
+    backend::open(client, options).await
+}
 
 /// What this backend knows of an image that is ready.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::query_parameters::ListImagesOptions;
 
 use super::backend::DockerBackend;
-use super::{client, owner, plain, snapshot};
+use super::{client, owner, plain};
 use crate::{ReapFilter, Reaped, SandboxError};
 
 /// A container or an image that carries our labels.
@@ -73,8 +73,9 @@ async fn containers(backend: &DockerBackend) -> Result<Vec<Found>, SandboxError>
 }
 
 async fn images(backend: &DockerBackend) -> Result<Vec<Found>, SandboxError> {
-    let role = format!("{}={}", owner::ROLE, snapshot::ROLE);
-    let options = ListImagesOptions { all: false, filters: Some(labelled(&role)), ..Default::default() };
+    // Of snapshots and probes; those that environments are made of have other labels, and stay.
+    let options =
+        ListImagesOptions { all: false, filters: Some(labelled(owner::OWNER)), ..Default::default() };
     let client = &backend.starter.engine.client;
     let listed = client.ask(client.short().list_images(Some(options))).await;
     let listed = listed.map_err(|error| client::failed("list images", error))?;

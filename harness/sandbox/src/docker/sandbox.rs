@@ -41,14 +41,13 @@ pub(crate) struct DockerSandbox {
 impl DockerSandbox {
     /// Of a container whose PID 1 has answered.
     pub(crate) async fn new(
-        running: Running,
+        running: Arc<Running>,
         network: NetworkMode,
         labels: Labels,
         image: Arc<Image>,
     ) -> Result<DockerSandbox, SandboxError> {
         let env = image.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
         let around = Surroundings { env, workdir: image.workdir.clone(), user: image.user.clone(), view: 0 };
-        let running = Arc::new(running);
         let live: Arc<dyn Live> = Arc::clone(&running) as _;
         let way = Way::new(network.clone(), around, running.pid);
         let sandbox =

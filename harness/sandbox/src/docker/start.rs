@@ -147,7 +147,7 @@ impl Starter {
                     begun.answered = true;
                     return Ok((begun, door));
                 }
-                Err(error) if client::status(&error) == Some(409) => {
+                Err(error) if is_taken(&error) => {
                     // That one is somebody else's.
                     begun.name = None;
                     last = Some(error);
@@ -241,6 +241,15 @@ impl Starter {
     }
 }
 
+/// Whether the name is somebody else's. Podman says so in words only.
+fn is_taken(error: &bollard::errors::Error) -> bool {
+    match client::status(error) {
+        Some(409) => true,
+        Some(500) => client::plain(error).contains("already in use"),
+        _ => false,
+    }
+}
+
 /// What is mounted below a volume would go with it.
 fn clear_of_volumes(spec: &SandboxSpec, handle: &ImageHandle) -> Result<(), SandboxError> {
     let below = |mount: &str, volume: &String| Path::new(mount).starts_with(volume);
@@ -253,7 +262,8 @@ fn clear_of_volumes(spec: &SandboxSpec, handle: &ImageHandle) -> Result<(), Sand
     }
 }
 
-fn new_name() -> std::io::Result<String> {
+/// A name that nobody has, for a container or a file.
+pub(crate) fn new_name() -> std::io::Result<String> {
     Ok(random::<8>()?.iter().fold("harness-".to_owned(), |name, byte| format!("{name}{byte:02x}")))
 }
 
