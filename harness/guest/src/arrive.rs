@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use harness_guest::message::Arrival;
-use harness_guest::recipe::Recipe;
+use harness_guest::recipe::Basis;
 use harness_guest::sys;
 
 use crate::setup::fd_path;
@@ -58,12 +58,12 @@ impl Held {
 }
 
 /// Does it. What commands may is what the host says, as far as we have it ourselves.
-pub(crate) fn arrive(arrival: &Arrival) -> Result<(Recipe, Option<Held>), Trouble> {
-    let mut recipe = arrival.recipe.clone();
-    recipe.capabilities &= own_capabilities();
-    recipe.view_capabilities &= own_capabilities() & !recipe.capabilities;
+pub(crate) fn arrive(arrival: &Arrival) -> Result<(Basis, Option<Held>), Trouble> {
+    let mut basis = arrival.basis.clone();
+    basis.capabilities &= own_capabilities();
+    basis.view_capabilities &= own_capabilities() & !basis.capabilities;
     if arrival.bare {
-        return Ok((recipe, None));
+        return Ok((basis, None));
     }
     let held = leave(arrival)?;
     for path in &arrival.unmount {
@@ -84,7 +84,7 @@ pub(crate) fn arrive(arrival: &Arrival) -> Result<(Recipe, Option<Held>), Troubl
         Err(trouble) if machine_wide_ids() => return Err(trouble),
         _ => {}
     }
-    Ok((recipe, held))
+    Ok((basis, held))
 }
 
 /// Capabilities that we have and can give away.

@@ -14,7 +14,7 @@ use harness_guest::message::{Failure, Reply, Request, SECRET_BYTES};
 use harness_guest::{socket, sys};
 
 use crate::arrive::{Held, arrive};
-use crate::init;
+use crate::{exec, init};
 
 /// Candidates at a time; the next one waits in the kernel's queue.
 const MOST: usize = 4;
@@ -61,7 +61,7 @@ pub(crate) fn run(path: &Path) -> io::Result<()> {
             break (control, secret, arrival);
         }
     };
-    let (recipe, held) = match arrive(&arrival) {
+    let (basis, held) = match arrive(&arrival) {
         Ok(arrived) => arrived,
         Err(trouble) => {
             let reply = Reply::Failed { call: 0, kind: Failure::Host, message: trouble.to_string() };
@@ -71,8 +71,10 @@ pub(crate) fn run(path: &Path) -> io::Result<()> {
     };
     // SAFETY: plain fcntl on our own descriptor.
     sys::check(unsafe { libc::fcntl(listener.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) })?;
+    exec::bound(&basis)?;
+    basis.first_filters.iter().try_for_each(|filter| exec::install(filter))?;
     let door = Door { listener, secret, candidates: Vec::new(), linger_ms: arrival.linger_ms };
-    init::run_behind(&recipe, control, Behind { door, held })
+    init::run_behind(&basis, control, Behind { door, held })
 }
 
 fn accept(listener: &OwnedFd, flags: libc::c_int) -> io::Result<OwnedFd> {

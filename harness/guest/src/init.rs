@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use harness_guest::message::{Ended, Failure, Reply, Request};
-use harness_guest::recipe::Recipe;
+use harness_guest::recipe::Basis;
 use harness_guest::socket::{self, Frame};
 use harness_guest::sys;
 
@@ -25,13 +25,13 @@ const SWEEP_MS: u64 = 5;
 const REPORT_LIMIT: u64 = 4096;
 
 /// Serves the control socket until the host closes it, which ends everything in the sandbox.
-pub(crate) fn run(recipe: &Recipe, control: OwnedFd, commands_groups: Vec<OwnedFd>) -> ! {
-    serve(Init::new(recipe, control, None, commands_groups))
+pub(crate) fn run(basis: &Basis, nproc: Option<u64>, control: OwnedFd, commands_groups: Vec<OwnedFd>) -> ! {
+    serve(Init::new(basis, control, None, commands_groups).map(|init| Init { nproc, ..init }))
 }
 
 /// The same where a successor may take over: then the sandbox outlives its host for a while.
-pub(crate) fn run_behind(recipe: &Recipe, control: OwnedFd, behind: Behind) -> ! {
-    serve(Init::new(recipe, control, Some(behind), Vec::new()))
+pub(crate) fn run_behind(basis: &Basis, control: OwnedFd, behind: Behind) -> ! {
+    serve(Init::new(basis, control, Some(behind), Vec::new()))
 }
 
 fn serve(init: io::Result<Init<'_>>) -> ! {
@@ -42,7 +42,8 @@ fn serve(init: io::Result<Init<'_>>) -> ! {
 }
 
 struct Init<'a> {
-    recipe: &'a Recipe,
+    basis: &'a Basis,
+    nproc: Option<u64>,
     /// `None` between a host and its successor.
     control: Option<OwnedFd>,
     /// Where a successor may come from.
@@ -99,7 +100,7 @@ enum State {
 
 impl<'a> Init<'a> {
     fn new(
-        recipe: &'a Recipe,
+        basis: &'a Basis,
         control: OwnedFd,
         behind: Option<Behind>,
         commands_groups: Vec<OwnedFd>,
@@ -138,11 +139,9 @@ impl<'a> Init<'a> {
             next = fd + 1;
         }
         sys::close_range(next, i32::MAX);
-        for filter in &recipe.first_filters {
-            exec::install(filter)?;
-        }
         Ok(Init {
-            recipe,
+            basis,
+            nproc: None,
             control: Some(control),
             door,
             lonely_at: None,
@@ -260,7 +259,8 @@ impl<'a> Init<'a> {
                     return self.fail(call, Failure::Host, "there is no such view".to_owned());
                 };
                 let around = Surroundings {
-                    recipe: self.recipe,
+                    basis: self.basis,
+                    nproc: self.nproc,
                     null: &self.null,
                     terminals: &self.terminals,
                     commands_groups: &self.commands_groups,
@@ -319,7 +319,7 @@ impl<'a> Init<'a> {
                 let Some(view) = self.place(view) else {
                     return self.fail(call, Failure::Host, "there is no such view".to_owned());
                 };
-                let one_id = self.recipe.uids.iter().map(|(_, _, count)| *count).sum::<u32>() == 1;
+                let one_id = self.basis.uids.iter().map(|(_, _, count)| *count).sum::<u32>() == 1;
                 let started = match frame.fds.first() {
                     Some(socket) => {
                         let place = files::Where { view, held: self.held.as_ref(), one_id };

@@ -1,7 +1,7 @@
 //! What travels in frames: between host and spawner, and between host and PID 1. Every request carries a number that its
 //! answers repeat.
 
-use crate::recipe::Recipe;
+use crate::recipe::Basis;
 use crate::wire::{Decoder, Encoder, Malformed};
 
 /// From the host to the spawner.
@@ -13,6 +13,8 @@ pub enum SpawnerRequest {
         privileged: bool,
         /// First id outside of the range that sandboxes get, when privileged.
         base: u32,
+        /// What all sandboxes have in common.
+        basis: Box<Basis>,
     },
     /// Makes a host path available to recipes; or, when a descriptor comes along, the detached mount that it is, and the path
     /// is only its name in messages. Answered by [`SpawnerReply::Attached`].
@@ -31,15 +33,14 @@ pub enum SpawnerRequest {
         /// Which.
         slot: u32,
     },
-    /// Starts a sandbox. Descriptors: the control socket, then the v2 cgroup folder when `into_cgroup`, then the v1 `tasks`
-    /// files. Answered by [`SpawnerReply::Created`] with the pidfd.
-    Create {
+    /// Clones what becomes a sandbox: a process with namespaces of its own that waits, on the control socket, for a frame that
+    /// holds its recipe. Descriptors: that socket, then the v2 cgroup folder when `into_cgroup`. Answered by
+    /// [`SpawnerReply::Cloned`] with the pidfd.
+    Clone {
         /// Repeated in the answer.
         call: u32,
         /// Whether a v2 cgroup folder comes along.
         into_cgroup: bool,
-        /// What it is made of.
-        recipe: Box<Recipe>,
     },
     /// Hands out detached copies of attachments. Answered by [`SpawnerReply::Lent`].
     Lend {
@@ -66,7 +67,7 @@ pub enum SpawnerReply {
         slot: u32,
     },
     /// The process was cloned; what becomes of it is told on its control socket. Comes with its pidfd.
-    Created {
+    Cloned {
         /// Of the request.
         call: u32,
         /// As the host sees it.
@@ -267,7 +268,7 @@ pub enum Request {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Arrival {
     /// Only capabilities, filters and the number of processes count.
-    pub recipe: Recipe,
+    pub basis: Basis,
     /// Touch no mounts: somebody else has seen to everything.
     pub bare: bool,
     /// Mounts to let go of.
@@ -340,10 +341,11 @@ impl SpawnerRequest {
     /// As a frame's body.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            SpawnerRequest::Hello { privileged, base } => {
+            SpawnerRequest::Hello { privileged, base, basis } => {
                 let mut to = Encoder::new(1);
                 to.u8(u8::from(*privileged));
                 to.u32(*base);
+                basis.encode(&mut to);
                 to.finish()
             }
             SpawnerRequest::Attach { call, path, read_only, plain_ids } => {
@@ -359,11 +361,10 @@ impl SpawnerRequest {
                 to.u32(*slot);
                 to.finish()
             }
-            SpawnerRequest::Create { call, into_cgroup, recipe } => {
+            SpawnerRequest::Clone { call, into_cgroup } => {
                 let mut to = Encoder::new(4);
                 to.u32(*call);
                 to.u8(u8::from(*into_cgroup));
-                recipe.encode(&mut to);
                 to.finish()
             }
             SpawnerRequest::Lend { call, slots } => {
@@ -382,7 +383,11 @@ impl SpawnerRequest {
     pub fn decode(body: &[u8]) -> Result<SpawnerRequest, Malformed> {
         let (kind, mut from) = Decoder::new(body)?;
         let request = match kind {
-            1 => SpawnerRequest::Hello { privileged: from.u8()? != 0, base: from.u32()? },
+            1 => SpawnerRequest::Hello {
+                privileged: from.u8()? != 0,
+                base: from.u32()?,
+                basis: Box::new(Basis::decode(&mut from)?),
+            },
             2 => SpawnerRequest::Attach {
                 call: from.u32()?,
                 path: from.bytes()?,
@@ -390,11 +395,7 @@ impl SpawnerRequest {
                 plain_ids: from.u8()? != 0,
             },
             3 => SpawnerRequest::Detach { slot: from.u32()? },
-            4 => SpawnerRequest::Create {
-                call: from.u32()?,
-                into_cgroup: from.u8()? != 0,
-                recipe: Box::new(Recipe::decode(&mut from)?),
-            },
+            4 => SpawnerRequest::Clone { call: from.u32()?, into_cgroup: from.u8()? != 0 },
             5 => SpawnerRequest::Lend { call: from.u32()?, slots: from.list(Decoder::u32)? },
             _ => return Err(Malformed("of an unknown kind")),
         };
@@ -417,7 +418,7 @@ impl SpawnerReply {
                 to.u32(*call);
                 to.u32(*slot);
             }
-            SpawnerReply::Created { call, pid } => {
+            SpawnerReply::Cloned { call, pid } => {
                 to = Encoder::new(3);
                 to.u32(*call);
                 to.u32(*pid);
@@ -445,7 +446,7 @@ impl SpawnerReply {
         let reply = match kind {
             1 => SpawnerReply::Hello { trouble: text(&mut from)? },
             2 => SpawnerReply::Attached { call: from.u32()?, slot: from.u32()? },
-            3 => SpawnerReply::Created { call: from.u32()?, pid: from.u32()? },
+            3 => SpawnerReply::Cloned { call: from.u32()?, pid: from.u32()? },
             4 => SpawnerReply::Lent { call: from.u32()? },
             5 => {
                 SpawnerReply::Failed { call: from.u32()?, what: text(&mut from)?, errno: from.u32()? as i32 }
@@ -551,7 +552,7 @@ impl Request {
                 to = Encoder::new(10);
                 to.u32(0);
                 to.bytes(secret);
-                arrival.recipe.encode(&mut to);
+                arrival.basis.encode(&mut to);
                 to.u8(u8::from(arrival.bare));
                 to.list(&arrival.unmount, |to, path| to.bytes(path));
                 to.list(&arrival.copied, |to, path| to.bytes(path));
@@ -594,7 +595,7 @@ impl Request {
             10 => Request::Arrive {
                 secret: secret(&mut from)?,
                 arrival: Box::new(Arrival {
-                    recipe: Recipe::decode(&mut from)?,
+                    basis: Basis::decode(&mut from)?,
                     bare: from.u8()? != 0,
                     unmount: from.list(Decoder::bytes)?,
                     copied: from.list(Decoder::bytes)?,

@@ -96,6 +96,17 @@ pub fn remount(target: &CStr, flags: libc::c_ulong) -> io::Result<()> {
     Ok(())
 }
 
+/// Moves what is mounted at `source`, with all that is mounted below.
+///
+/// # Errors
+/// What the kernel says.
+pub fn mount_move(source: &CStr, target: &CStr) -> io::Result<()> {
+    let none = std::ptr::null();
+    // SAFETY: both strings live across the call.
+    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), none, libc::MS_MOVE, none.cast()) })?;
+    Ok(())
+}
+
 /// Changes how mounts spread.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use harness_guest::message::{Arrival, Ended, Exec, Reply, Request, SECRET_BYTES};
-use harness_guest::recipe::Recipe;
+use harness_guest::recipe::Basis;
 use harness_guest::{socket, sys};
 
 const SECRET: [u8; SECRET_BYTES] = [7; SECRET_BYTES];
@@ -89,8 +89,8 @@ fn start(host: &OwnedFd, call: u32, script: &str) -> std::fs::File {
 
 fn greeted(guest: &Guest) -> OwnedFd {
     let host = guest.connect();
-    let recipe = Recipe { capabilities: !(1 << 35), view_capabilities: 1 << 35, ..Recipe::default() };
-    let arrival = Arrival { recipe, bare: true, linger_ms: LINGER_MS, ..Arrival::default() };
+    let basis = Basis { capabilities: !(1 << 35), view_capabilities: 1 << 35, ..Basis::default() };
+    let arrival = Arrival { basis, bare: true, linger_ms: LINGER_MS, ..Arrival::default() };
     tell(&host, &Request::Arrive { secret: SECRET, arrival: Box::new(arrival) }, &[]);
     assert_eq!(hear(&host), Some(Reply::Ready));
     host

@@ -23,9 +23,9 @@ pub mod place;
 mod proxy;
 
 pub use backend::{
-    Backend, BackendKind, BackendOptions, Caps, Change, ChangeKind, EnvironmentRequest, FileType, Image,
-    Labels, Probe, ProbeStatus, Progress, ReadOnlyMount, ReapFilter, Reaped, RootFs, Sandbox, SandboxSpec,
-    SandboxUsage, Snapshot, SnapshotHandle, Unsupported, ViewSpec,
+    Backend, BackendKind, BackendOptions, Caps, Change, ChangeKind, EnvironmentPlan, EnvironmentRequest,
+    FileType, Image, Labels, Probe, ProbeStatus, Progress, ReadOnlyMount, ReapFilter, Reaped, RemovedImages,
+    RootFs, Sandbox, SandboxSpec, SandboxUsage, Snapshot, SnapshotHandle, Unsupported, ViewSpec,
 };
 pub use error::SandboxError;
 pub use exec::{

@@ -18,11 +18,12 @@ use super::sandbox::DockerSandbox;
 use super::start::Starter;
 use super::{ImageHandle, NAME};
 use super::{disk, doctor, environment};
+use crate::link::network::no_list;
 use crate::link::seccomp::{self, Ownership};
 use crate::native::disk::watchdog::Watchdog;
 use crate::{
-    Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, Image, Probe, Progress, ReapFilter,
-    Reaped, RootFs, Sandbox, SandboxError, SandboxSpec,
+    Backend, BackendKind, BackendOptions, Caps, EnvironmentPlan, EnvironmentRequest, Image, Probe, Progress,
+    ReapFilter, Reaped, RemovedImages, RootFs, Sandbox, SandboxError, SandboxSpec,
 };
 
 /// The entry of [`crate::BACKENDS`].
@@ -178,12 +179,13 @@ impl Backend for DockerBackend {
         environment::prepare(&self.starter.engine, &self.images, request, &progress).await
     }
 
+    async fn plan(&self, request: &EnvironmentRequest) -> Result<EnvironmentPlan, SandboxError> {
+        self.images.plan(request).await
+    }
+
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError> {
         if let NetworkMode::Allowlist(_) = spec.network {
-            return Err(SandboxError::Unsupported {
-                backend: NAME,
-                what: format!("the network {}; use none, gateway or open", spec.network),
-            });
+            return Err(no_list(NAME, &spec.network));
         }
         let inner = Arc::clone(&self.0);
         let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -204,5 +206,9 @@ impl Backend for DockerBackend {
 
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError> {
         reap::reap(self, &filter).await
+    }
+
+    async fn remove_images(&self, dry_run: bool) -> Result<RemovedImages, SandboxError> {
+        self.images.remove_all(dry_run).await
     }
 }

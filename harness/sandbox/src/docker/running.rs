@@ -26,6 +26,8 @@ pub(crate) struct Running {
     /// What its file system is stacked from, where that can be known.
     pub(crate) layers: Option<Layers>,
     /// Its PID 1 on the host, and the group that the engine put it in, where they can be seen.
+    /// PID 1's number here, where it is known.
+    pub(crate) pid: Option<u32>,
     pub(crate) pidfd: Option<OwnedFd>,
     pub(crate) group: Option<Group>,
     /// What it was started from must stay.
@@ -47,6 +49,8 @@ pub(crate) struct Parts {
     pub(crate) engine: Arc<Engine>,
     pub(crate) guest: Arc<Guest>,
     pub(crate) layers: Option<Layers>,
+    /// PID 1's number here, where it is known.
+    pub(crate) pid: Option<u32>,
     pub(crate) pidfd: Option<OwnedFd>,
     pub(crate) group: Option<Group>,
     pub(crate) base: Option<Arc<Snapshot>>,
@@ -55,12 +59,13 @@ pub(crate) struct Parts {
 
 impl Running {
     pub(crate) fn new(parts: Parts) -> Running {
-        let Parts { name, engine, guest, layers, pidfd, group, base, door } = parts;
+        let Parts { name, engine, guest, layers, pid, pidfd, group, base, door } = parts;
         Running {
             name,
             engine,
             guest,
             layers,
+            pid,
             pidfd,
             group,
             base,

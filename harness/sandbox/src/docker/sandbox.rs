@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use harness_core::NetworkMode;
+use harness_core::{Connections, NetworkMode};
 use harness_guest::message::{Request, View};
 
 use super::NAME;
@@ -15,8 +15,9 @@ use super::snapshot::DockerSnapshot;
 use crate::link::Live;
 use crate::link::inside::Inside;
 use crate::link::network;
-use crate::link::process::Surroundings;
-use crate::proxy::Proxy;
+use crate::link::process::{self, Surroundings};
+use crate::link::transfer;
+use crate::link::way::{Way, Whom};
 use crate::{
     Change, GetOptions, Image, Labels, Place, Process, ProcessSpec, PutOptions, Sandbox, SandboxError,
     SandboxUsage, Snapshot, Source, ViewSpec,
@@ -28,14 +29,12 @@ const PRIVATE_BYTES: u64 = 1 << 30;
 /// See [`crate::Sandbox`].
 pub(crate) struct DockerSandbox {
     pub(crate) running: Arc<Running>,
-    /// The sandbox as a place.
-    inside: Inside,
-    network: NetworkMode,
+    live: Arc<dyn Live>,
+    /// Its network, and with which defaults commands start in it.
+    way: Way,
     labels: Labels,
     /// Keeps the image from being thrown away.
     _image: Arc<Image>,
-    /// The way out of an open network.
-    _proxy: Option<Proxy>,
     next_view: AtomicU32,
 }
 
@@ -50,18 +49,11 @@ impl DockerSandbox {
         let env = image.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
         let around = Surroundings { env, workdir: image.workdir.clone(), user: image.user.clone(), view: 0 };
         let live: Arc<dyn Live> = Arc::clone(&running) as _;
-        let mut sandbox = DockerSandbox {
-            running,
-            inside: Inside { live, around },
-            network,
-            labels,
-            _image: image,
-            _proxy: None,
-            next_view: AtomicU32::new(1),
-        };
-        if sandbox.network == NetworkMode::Open {
-            let listener = sandbox.listen(0).await?;
-            sandbox._proxy = Some(network::open(listener, &mut sandbox.inside.around)?);
+        let way = Way::new(network.clone(), around, running.pid);
+        let sandbox =
+            DockerSandbox { running, live, way, labels, _image: image, next_view: AtomicU32::new(1) };
+        if network == NetworkMode::Open {
+            network::open(&sandbox.running.guest, &sandbox.way, Whom::Everybody).await?;
         }
         Ok(sandbox)
     }
@@ -84,19 +76,19 @@ impl Drop for DockerSandbox {
 #[async_trait]
 impl Place for DockerSandbox {
     async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SandboxError> {
-        self.inside.spawn(spec).await
+        process::spawn(&self.live, &*self.way.around().await, spec).await
     }
 
     async fn put(&self, at: &str, source: Source, options: PutOptions) -> Result<(), SandboxError> {
-        self.inside.put(at, source, options).await
+        transfer::put(&self.running.guest, 0, at, source, options).await
     }
 
     async fn get(&self, from: &str, to: &Path, options: GetOptions) -> Result<(), SandboxError> {
-        self.inside.get(from, to, options).await
+        transfer::get(&self.running.guest, 0, from, to, options).await
     }
 
     async fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SandboxError> {
-        self.inside.read(path, limit).await
+        transfer::read(&self.running.guest, 0, path, limit).await
     }
 }
 
@@ -156,15 +148,24 @@ impl Sandbox for DockerSandbox {
             overlays: overlay.into_iter().collect(),
         });
         self.running.guest.ask(|call| Request::View { call, spec }, &[])?.done().await?;
-        let around = Surroundings { view, ..self.inside.around.clone() };
-        Ok(Arc::new(Inside { live: Arc::clone(&self.inside.live), around }))
+        let around = Surroundings { view, ..(*self.way.around().await).clone() };
+        Ok(Arc::new(Inside { live: Arc::clone(&self.live), around }))
     }
 
     async fn listen(&self, port: u16) -> Result<std::net::TcpListener, SandboxError> {
-        network::listen(&self.running.guest, &self.network, NAME, port).await
+        network::listen(&self.running.guest, &self.way, NAME, port).await
+    }
+
+    async fn set_network(&self, mode: &NetworkMode) -> Result<(), SandboxError> {
+        network::set(&self.running.guest, &self.way, NAME, mode).await
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        self.way.connections()
     }
 
     async fn destroy(&self) -> Result<SandboxUsage, SandboxError> {
+        self.way.close(NetworkMode::None).await;
         self.running.take_apart().await
     }
 }

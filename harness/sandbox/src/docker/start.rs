@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bollard::query_parameters::{CreateContainerOptions, InspectContainerOptions};
 use harness_guest::message::{Arrival, Request, SECRET_BYTES};
-use harness_guest::recipe::Recipe;
+use harness_guest::recipe::Basis;
 use harness_guest::socket;
 use tokio::time::{Instant, sleep};
 
@@ -104,6 +104,7 @@ impl Starter {
             engine: Arc::clone(&self.engine),
             guest,
             layers,
+            pid,
             pidfd,
             group,
             base: spec.snapshot.clone(),
@@ -230,12 +231,12 @@ impl Starter {
         volumes.sort_by_key(|at| std::cmp::Reverse(at.matches('/').count()));
         let layers = self.engine.facts.layers.is_some().then(|| LAYERS_AT.as_bytes().to_vec());
         let arrival = Arrival {
-            recipe: Recipe {
+            basis: Basis {
                 capabilities: capabilities::COMMANDS,
                 view_capabilities: capabilities::VIEWS,
                 first_filters: self.filters.first.clone(),
                 filters: self.filters.commands.clone(),
-                ..Recipe::default()
+                ..Basis::default()
             },
             bare: false,
             unmount: [GUEST_AT, DOOR_AT]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use harness_guest::message::{Ended, Failure, Reply, Request};
+use harness_guest::recipe::Recipe;
 use tokio::sync::mpsc;
 
 use super::channel::Channel;
@@ -30,9 +31,25 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
+    /// Takes over the socket of a process that waits for its recipe, and waits until the sandbox stands.
+    pub(crate) async fn start(
+        socket: OwnedFd,
+        recipe: &Recipe,
+        fds: &[RawFd],
+    ) -> Result<Guest, SandboxError> {
+        let channel = Channel::new(socket).map_err(|error| SandboxError::host("watch a socket", error))?;
+        // When it is gone already, that is what is received.
+        let _ = channel.send(&recipe.encode(), fds);
+        Guest::greeted(channel).await
+    }
+
     /// Takes over the socket and waits until the sandbox stands.
     pub(crate) async fn connect(socket: OwnedFd) -> Result<Guest, SandboxError> {
         let channel = Channel::new(socket).map_err(|error| SandboxError::host("watch a socket", error))?;
+        Guest::greeted(channel).await
+    }
+
+    async fn greeted(channel: Channel) -> Result<Guest, SandboxError> {
         let frame = channel.receive().await.ok().flatten();
         match frame.map(|frame| Reply::decode(&frame.body)) {
             Some(Ok(Reply::Ready)) => {}

@@ -11,6 +11,7 @@ pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod seccomp;
 pub(crate) mod transfer;
+pub(crate) mod way;
 
 use std::sync::Arc;
 

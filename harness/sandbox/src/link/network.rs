@@ -1,48 +1,63 @@
-//! Listeners inside a sandbox's own network, and the way out of an open one through a proxy of ours.
-
-use std::sync::Arc;
+//! The networks of a sandbox as every backend has them: listeners inside, and the way out through a proxy of ours.
 
 use harness_core::NetworkMode;
 use harness_guest::message::Request;
 
 use super::guest::Guest;
-use super::process::Surroundings;
+use super::way::{Way, Whom};
 use crate::SandboxError;
-use crate::proxy::{Proxy, variables};
 
 /// See [`crate::Sandbox::listen`].
 pub(crate) async fn listen(
     guest: &Guest,
-    network: &NetworkMode,
+    way: &Way,
     backend: &'static str,
     port: u16,
 ) -> Result<std::net::TcpListener, SandboxError> {
-    if !matches!(network, NetworkMode::Gateway | NetworkMode::Open) {
+    let mode = way.mode().await;
+    if !matches!(mode, NetworkMode::Gateway | NetworkMode::Open) {
         return Err(SandboxError::Unsupported {
             backend,
-            what: format!("a listener in a sandbox whose network is {network}"),
+            what: format!("a listener in a sandbox whose network is {mode}"),
         });
     }
+    listener(guest, port).await
+}
+
+/// Lets programs reach public addresses, through a proxy of ours on the sandbox's loopback.
+pub(crate) async fn open(guest: &Guest, way: &Way, whom: Whom) -> Result<(), SandboxError> {
+    way.open(listener(guest, 0).await?, whom).await
+}
+
+/// See [`crate::Sandbox::set_network`].
+pub(crate) async fn set(
+    guest: &Guest,
+    way: &Way,
+    backend: &'static str,
+    mode: &NetworkMode,
+) -> Result<(), SandboxError> {
+    if let Some(cause) = guest.lost() {
+        return Err(SandboxError::Lost { cause });
+    }
+    if way.mode().await == *mode {
+        return Ok(());
+    }
+    match mode {
+        NetworkMode::None | NetworkMode::Gateway => way.close(mode.clone()).await,
+        NetworkMode::Open => open(guest, way, Whom::Later).await?,
+        NetworkMode::Allowlist(_) => return Err(no_list(backend, mode)),
+    }
+    Ok(())
+}
+
+/// Names are judged by the proxy when they are resolved, and it knows no lists yet.
+pub(crate) fn no_list(backend: &'static str, mode: &NetworkMode) -> SandboxError {
+    SandboxError::Unsupported { backend, what: format!("the network {mode}; use none, gateway or open") }
+}
+
+async fn listener(guest: &Guest, port: u16) -> Result<std::net::TcpListener, SandboxError> {
     let mut fds = guest.ask(|call| Request::Listen { call, port }, &[])?.done().await?;
     fds.pop()
         .map(std::net::TcpListener::from)
         .ok_or_else(|| SandboxError::Lost { cause: "its PID 1 passed no listener".to_owned() })
-}
-
-/// Lets its programs reach public addresses, through a proxy of ours on this listener of its loopback.
-pub(crate) fn open(
-    listener: std::net::TcpListener,
-    around: &mut Surroundings,
-) -> Result<Proxy, SandboxError> {
-    let refused = |error| SandboxError::host("serve the open network", error);
-    let port = listener.local_addr().map_err(refused)?.port();
-    listener.set_nonblocking(true).map_err(refused)?;
-    let listener = tokio::net::TcpListener::from_std(listener).map_err(refused)?;
-    let proxy = Proxy::start(listener, Arc::new(|_| {}));
-    for (name, value) in variables(port) {
-        // The image's own setting is for another network.
-        around.env.retain(|pair| pair.split(|byte| *byte == b'=').next() != Some(name.as_bytes()));
-        around.env.push(format!("{name}={value}").into_bytes());
-    }
-    Ok(proxy)
 }

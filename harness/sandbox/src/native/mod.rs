@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "some modules are not used by the backend yet")]
 
 mod backend;
+mod blanks;
 pub(crate) mod cgroup;
 pub(crate) mod disk;
 pub(crate) mod dockerfile;
@@ -18,6 +19,7 @@ mod sandbox;
 pub(crate) mod scratch;
 pub(crate) mod skeleton;
 mod spawner;
+mod stalls;
 mod store;
 pub(crate) mod toolchains;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use harness_core::NetworkMode;
+use harness_core::{Connections, NetworkMode};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -23,7 +23,7 @@ use crate::link::inside::Inside;
 use crate::link::network;
 use crate::link::process::{self, Surroundings};
 use crate::link::transfer;
-use crate::proxy::Proxy;
+use crate::link::way::{Way, Whom};
 use crate::{
     Change, GetOptions, Image, Place, Process, ProcessSpec, PutOptions, Sandbox, SandboxError, SandboxUsage,
     Snapshot, SnapshotHandle, Source, ViewSpec,
@@ -32,8 +32,8 @@ use crate::{
 /// See [`crate::Sandbox`].
 pub(crate) struct NativeSandbox {
     pub(crate) running: Arc<Running>,
-    pub(crate) around: Surroundings,
-    pub(crate) network: NetworkMode,
+    /// Its network, and with which defaults commands start.
+    pub(crate) way: Way,
     /// Keeps what the sandbox is made of: its image, and the snapshot that it started from.
     pub(crate) image: Arc<Image>,
     pub(crate) root: Arc<Root>,
@@ -43,23 +43,22 @@ pub(crate) struct NativeSandbox {
     /// Host folders shown read-only.
     pub(crate) mounts: Vec<Arc<Attached>>,
     pub(crate) spawner: Arc<Spawner>,
-    /// The way out of an open network.
-    pub(crate) proxy: Option<Proxy>,
     /// Number of the next view.
     pub(crate) next_view: AtomicU32,
 }
 
 impl NativeSandbox {
-    /// Lets its programs reach public addresses, through a proxy of ours on its loopback.
-    pub(crate) async fn open_network(&mut self) -> Result<(), SandboxError> {
-        let listener = self.listen(0).await?;
-        self.proxy = Some(network::open(listener, &mut self.around)?);
-        Ok(())
+    /// Lets programs reach public addresses, through a proxy of ours on the sandbox's loopback.
+    pub(crate) async fn open_network(&self) -> Result<(), SandboxError> {
+        network::open(&self.running.guest, &self.way, Whom::Everybody).await
     }
 }
 
 impl Drop for NativeSandbox {
     fn drop(&mut self) {
+        if self.running.is_apart() {
+            return;
+        }
         self.running.end("its last handle was dropped");
         let running = Arc::clone(&self.running);
         // Removing files takes its time; whoever drops a handle may be anywhere.
@@ -71,7 +70,7 @@ impl Drop for NativeSandbox {
 impl Place for NativeSandbox {
     async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SandboxError> {
         let live: Arc<dyn Live> = Arc::clone(&self.running) as _;
-        process::spawn(&live, &self.around, spec).await
+        process::spawn(&live, &*self.way.around().await, spec).await
     }
 
     async fn put(&self, at: &str, source: Source, options: PutOptions) -> Result<(), SandboxError> {
@@ -154,18 +153,26 @@ impl Sandbox for NativeSandbox {
             overlays,
         });
         self.running.guest.ask(|call| Request::View { call, spec }, &fds)?.done().await?;
-        let around = Surroundings { view, ..self.around.clone() };
+        let around = Surroundings { view, ..(*self.way.around().await).clone() };
         let live: Arc<dyn Live> = Arc::clone(&self.running) as _;
         Ok(Arc::new(Inside { live, around }))
     }
 
     async fn listen(&self, port: u16) -> Result<std::net::TcpListener, SandboxError> {
-        network::listen(&self.running.guest, &self.network, NAME, port).await
+        network::listen(&self.running.guest, &self.way, NAME, port).await
+    }
+
+    async fn set_network(&self, mode: &NetworkMode) -> Result<(), SandboxError> {
+        network::set(&self.running.guest, &self.way, NAME, mode).await
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        self.way.connections()
     }
 
     async fn destroy(&self) -> Result<SandboxUsage, SandboxError> {
-        let running = Arc::clone(&self.running);
-        blocking(move || running.take_apart()).await
+        self.way.close(NetworkMode::None).await;
+        self.running.destroy().await
     }
 }
 

@@ -2,6 +2,8 @@
 //! again when connected, and keeps a record of every connection. One for each sandbox, on a listener in its own network.
 
 pub(crate) mod address;
+mod key;
+mod log;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -10,48 +12,87 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use harness_core::{Connection, ConnectionResult};
+pub(crate) use key::Key;
+pub(crate) use log::ConnectionLog;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// One connection, recorded when it is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ConnectionRecord {
+struct ConnectionRecord {
+    /// When it began.
+    at: SystemTime,
     /// Name or address that was asked for; empty when the request was not understood.
-    pub(crate) host: String,
+    host: String,
     /// Port.
-    pub(crate) port: u16,
+    port: u16,
     /// Whom we connected to.
-    pub(crate) peer: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
     /// What became of it.
-    pub(crate) end: ConnectionEnd,
+    end: ConnectionEnd,
     /// Bytes from inside to outside.
-    pub(crate) sent: u64,
+    sent: u64,
     /// Bytes from outside to inside.
-    pub(crate) received: u64,
-    /// From the first byte of the request to the end.
-    pub(crate) duration: Duration,
+    received: u64,
+}
+
+impl From<ConnectionRecord> for Connection {
+    fn from(record: ConnectionRecord) -> Connection {
+        let cut = || Some("cut off by the end of this network".to_owned());
+        let (result, reason) = match record.end {
+            ConnectionEnd::Closed => (ConnectionResult::Allowed, None),
+            ConnectionEnd::Refused(reason) => (ConnectionResult::Refused, Some(reason)),
+            ConnectionEnd::Failed(reason) => (ConnectionResult::Failed, Some(reason)),
+            ConnectionEnd::Cut if record.peer.is_some() => (ConnectionResult::Allowed, cut()),
+            ConnectionEnd::Cut => (ConnectionResult::Failed, cut()),
+        };
+        let at = record.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Connection {
+            at_ms: i64::try_from(at.as_millis()).unwrap_or(i64::MAX),
+            phase: None,
+            host: record.host,
+            port: record.port,
+            result,
+            reason,
+            sent_bytes: Some(record.sent),
+            received_bytes: Some(record.received),
+        }
+    }
 }
 
 /// What became of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ConnectionEnd {
+enum ConnectionEnd {
     /// Both sides ended it, or one broke it off.
     Closed,
     /// Not let through, and why.
     Refused(String),
     /// It could not be made.
     Failed(String),
-    /// The sandbox ended first.
+    /// The sandbox, or its network, ended first.
     Cut,
 }
 
 /// Told of every connection, from the proxy's tasks; must not block.
-pub(crate) type Recorder = Arc<dyn Fn(ConnectionRecord) + Send + Sync>;
+pub(crate) type Recorder = Arc<dyn Fn(Connection) + Send + Sync>;
+
+/// Whom a proxy serves, and who learns of it.
+#[derive(Clone)]
+pub(crate) struct Service {
+    /// Told of every connection.
+    pub(crate) recorder: Recorder,
+    /// What a client must show; `None` serves everybody.
+    pub(crate) key: Option<Key>,
+    /// Whether somebody else may be reading the key off the wire. Asked only where there is one; must not block.
+    pub(crate) overheard: Arc<dyn Fn() -> io::Result<bool> + Send + Sync>,
+}
 
 /// Which addresses may be connected to.
 type Policy = Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>;
@@ -60,6 +101,7 @@ type Policy = Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>;
 #[derive(Debug)]
 pub(crate) struct Proxy {
     task: tokio::task::JoinHandle<()>,
+    stop: Arc<Notify>,
 }
 
 /// Connections at once; more wait to be accepted.
@@ -76,13 +118,31 @@ const TRIES: usize = 4;
 
 impl Proxy {
     /// Serves a listener until dropped.
-    pub(crate) fn start(listener: TcpListener, recorder: Recorder) -> Proxy {
+    pub(crate) fn start(listener: TcpListener, service: Service) -> Proxy {
         let public = |address: SocketAddr| address::is_public(address.ip()) && !address::is_own(address);
-        Proxy::with_policy(listener, recorder, Arc::new(public))
+        Proxy::with_policy(listener, service, Arc::new(public))
     }
 
-    fn with_policy(listener: TcpListener, recorder: Recorder, policy: Policy) -> Proxy {
-        Proxy { task: tokio::spawn(serve(listener, recorder, policy)) }
+    fn with_policy(listener: TcpListener, service: Service, policy: Policy) -> Proxy {
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            tokio::select! {
+                () = stopped.notified() => {}
+                () = serve(&listener, &service, &policy, &mut connections) => {}
+            }
+            drop(listener);
+            connections.shutdown().await;
+        });
+        Proxy { task, stop }
+    }
+
+    /// Ends it and every connection; returns when all of them are recorded and nobody is listened to any more.
+    pub(crate) async fn stop(mut self) {
+        self.stop.notify_one();
+        // It cannot fail but by a panic, and then there is nothing left to end.
+        let _ended = (&mut self.task).await;
     }
 }
 
@@ -92,9 +152,9 @@ impl Drop for Proxy {
     }
 }
 
-/// Variables that send programs inside to a proxy on this loopback port.
-pub(crate) fn variables(port: u16) -> Vec<(String, String)> {
-    let url = format!("http://127.0.0.1:{port}");
+/// Variables that send programs inside to a proxy on this loopback port, with what it asks them for.
+pub(crate) fn variables(port: u16, key: Option<&Key>) -> Vec<(String, String)> {
+    let url = format!("http://{}127.0.0.1:{port}", key.map(Key::in_address).unwrap_or_default());
     let mut all = Vec::new();
     for name in ["http_proxy", "https_proxy", "all_proxy"] {
         all.extend([(name.to_owned(), url.clone()), (name.to_uppercase(), url.clone())]);
@@ -104,15 +164,14 @@ pub(crate) fn variables(port: u16) -> Vec<(String, String)> {
     all
 }
 
-async fn serve(listener: TcpListener, recorder: Recorder, policy: Policy) {
+async fn serve(listener: &TcpListener, service: &Service, policy: &Policy, connections: &mut JoinSet<()>) {
     let places = Arc::new(Semaphore::new(MOST));
-    let mut connections = JoinSet::new();
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((client, _)) => {
-                let mut open = Open::new(recorder.clone());
+                let mut open = Open::new(service.clone());
                 let policy = policy.clone();
                 connections.spawn(async move {
                     let end = open.carry(client, &policy).await;
@@ -129,30 +188,23 @@ async fn serve(listener: TcpListener, recorder: Recorder, policy: Policy) {
 /// A connection on its way; dropped at any moment, it is recorded as cut.
 struct Open {
     record: Option<ConnectionRecord>,
-    recorder: Recorder,
-    begun: Instant,
+    service: Service,
     sent: Arc<AtomicU64>,
     received: Arc<AtomicU64>,
 }
 
 impl Open {
-    fn new(recorder: Recorder) -> Open {
+    fn new(service: Service) -> Open {
         let record = ConnectionRecord {
+            at: SystemTime::now(),
             host: String::new(),
             port: 0,
             peer: None,
             end: ConnectionEnd::Cut,
             sent: 0,
             received: 0,
-            duration: Duration::ZERO,
         };
-        Open {
-            record: Some(record),
-            recorder,
-            begun: Instant::now(),
-            sent: Arc::default(),
-            received: Arc::default(),
-        }
+        Open { record: Some(record), service, sent: Arc::default(), received: Arc::default() }
     }
 
     fn end(&mut self, end: ConnectionEnd) {
@@ -160,8 +212,22 @@ impl Open {
             record.end = end;
             record.sent = self.sent.load(Ordering::Relaxed);
             record.received = self.received.load(Ordering::Relaxed);
-            record.duration = self.begun.elapsed();
-            (self.recorder)(record);
+            (self.service.recorder)(record.into());
+        }
+    }
+
+    /// Why this client is not served, if it is not.
+    fn stranger(&self, shown: Option<&str>) -> Option<String> {
+        let key = self.service.key.as_ref()?;
+        if !key.is_shown(shown) {
+            return Some("this network is for programs that were started in it".to_owned());
+        }
+        match (self.service.overheard)() {
+            Ok(false) => None,
+            Ok(true) => {
+                Some("a program in the sandbox listens to raw packets, so that anybody may ask".to_owned())
+            }
+            Err(error) => Some(format!("nobody knows who asks: {error}")),
         }
     }
 
@@ -181,6 +247,10 @@ impl Open {
         if let Some(record) = &mut self.record {
             record.host.clone_from(&request.host);
             record.port = request.port;
+        }
+        if let Some(refusal) = self.stranger(request.key.as_deref()) {
+            answer(&mut client, "407 Proxy Authentication Required", &refusal).await;
+            return ConnectionEnd::Refused(refusal);
         }
         let mut server = match connect(&request.host, request.port, policy).await {
             Ok(server) => server,
@@ -247,8 +317,9 @@ async fn read_head(client: &mut TcpStream) -> io::Result<(Vec<u8>, Vec<u8>)> {
 
 async fn answer(client: &mut TcpStream, status: &str, reason: &str) {
     let body = format!("{reason}\n");
+    let asks = if status.starts_with("407") { "Proxy-Authenticate: Basic realm=\"harness\"\r\n" } else { "" };
     let text = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\n{asks}Content-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
     // A client that does not read its answer has itself to blame.

@@ -9,6 +9,8 @@ pub(super) struct Request {
     pub(super) port: u16,
     /// What to send there first; `None` for a tunnel, which begins with our answer.
     pub(super) head: Option<Vec<u8>>,
+    /// What the client shows the proxy of itself.
+    pub(super) key: Option<String>,
 }
 
 const MOST_HEADERS: usize = 256;
@@ -49,7 +51,8 @@ pub(super) fn parse(head: &[u8]) -> Result<Request, &'static str> {
     }
     if method == "CONNECT" {
         let (host, port) = authority(target, None)?;
-        return Ok(Request { host, port, head: None });
+        let key = lines.take(MOST_HEADERS).find_map(shown);
+        return Ok(Request { host, port, head: None, key });
     }
     let Some(rest) = strip_scheme(target) else {
         return Err("this is a proxy: the target must be http://HOST/PATH, or CONNECT HOST:PORT");
@@ -62,6 +65,7 @@ pub(super) fn parse(head: &[u8]) -> Result<Request, &'static str> {
         path => path.to_owned(),
     };
     let mut passed = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", &rest[..end]);
+    let mut key = None;
     for (number, line) in lines.enumerate() {
         if line.is_empty() {
             break;
@@ -76,13 +80,20 @@ pub(super) fn parse(head: &[u8]) -> Result<Request, &'static str> {
         {
             return Err("a header is not understood");
         }
+        key = key.or_else(|| shown(line));
         if !HOP.contains(&name.to_ascii_lowercase().as_str()) {
             passed.push_str(line);
             passed.push_str("\r\n");
         }
     }
     passed.push_str("\r\n");
-    Ok(Request { host, port, head: Some(passed.into_bytes()) })
+    Ok(Request { host, port, head: Some(passed.into_bytes()), key })
+}
+
+/// The value of a header that shows the proxy who asks.
+fn shown(line: &str) -> Option<String> {
+    let (name, value) = line.split_once(':')?;
+    name.eq_ignore_ascii_case("proxy-authorization").then(|| value.trim().to_owned())
 }
 
 fn strip_scheme(target: &str) -> Option<&str> {
@@ -125,13 +136,16 @@ mod tests {
     fn proxy_request_of_both_kinds() {
         let tunnel = parse(b"CONNECT Example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         assert_eq!((tunnel.host.as_str(), tunnel.port, tunnel.head), ("example.org", 443, None));
+        let shown =
+            parse(b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\nproxy-authorization:  Basic x\r\n\r\n").unwrap();
+        assert_eq!(shown.key.as_deref(), Some("Basic x"));
         let six = parse(b"CONNECT [2606:4700::1]:443 HTTP/1.1\r\n\r\n").unwrap();
         assert_eq!(six.host, "2606:4700::1");
         let plain = parse(
             b"GET http://h:81/a?b HTTP/1.1\r\nHost: other\r\nProxy-Authorization: secret\r\nX: y\r\nConnection: keep-alive\r\n\r\n",
         )
         .unwrap();
-        assert_eq!((plain.host.as_str(), plain.port), ("h", 81));
+        assert_eq!((plain.host.as_str(), plain.port, plain.key.as_deref()), ("h", 81, Some("secret")));
         let head = String::from_utf8(plain.head.unwrap()).unwrap();
         assert_eq!(head, "GET /a?b HTTP/1.1\r\nHost: h:81\r\nConnection: close\r\nX: y\r\n\r\n");
         assert_eq!(parse(b"GET HTTP://h?q HTTP/1.0\r\n\r\n").unwrap().port, 80);

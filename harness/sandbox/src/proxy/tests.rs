@@ -5,19 +5,29 @@ use std::sync::Mutex;
 
 use super::*;
 
-type Records = Arc<Mutex<Vec<ConnectionRecord>>>;
+type Records = Arc<Mutex<Vec<Connection>>>;
 
 async fn proxy(policy: Option<Policy>) -> (Proxy, SocketAddr, Records) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let at = listener.local_addr().unwrap();
+    let (service, records) = service(None);
+    let (proxy, at) = serving(service, policy).await;
+    (proxy, at, records)
+}
+
+fn service(key: Option<Key>) -> (Service, Records) {
     let records = Records::default();
     let kept = records.clone();
     let recorder: Recorder = Arc::new(move |record| kept.lock().unwrap().push(record));
+    (Service { recorder, key, overheard: Arc::new(|| Ok(false)) }, records)
+}
+
+async fn serving(service: Service, policy: Option<Policy>) -> (Proxy, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
     let proxy = match policy {
-        Some(policy) => Proxy::with_policy(listener, recorder, policy),
-        None => Proxy::start(listener, recorder),
+        Some(policy) => Proxy::with_policy(listener, service, policy),
+        None => Proxy::start(listener, service),
     };
-    (proxy, at, records)
+    (proxy, at)
 }
 
 fn anything() -> Option<Policy> {
@@ -50,7 +60,7 @@ async fn ask(proxy: SocketAddr, text: &str) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-async fn recorded(records: &Records, count: usize) -> Vec<ConnectionRecord> {
+async fn recorded(records: &Records, count: usize) -> Vec<Connection> {
     for _ in 0..500 {
         if records.lock().unwrap().len() >= count {
             break;
@@ -73,11 +83,13 @@ async fn proxy_tunnels_and_forwards() {
     );
     let records = recorded(&records, 2).await;
     assert_eq!(
-        (records[0].host.as_str(), records[0].port, &records[0].end),
-        ("localhost", peer.port(), &ConnectionEnd::Closed)
+        (records[0].host.as_str(), records[0].port, records[0].result, &records[0].reason),
+        ("localhost", peer.port(), ConnectionResult::Allowed, &None)
     );
-    assert_eq!((records[0].sent, records[0].received, records[0].peer), (5, 5, Some(peer)));
-    assert_eq!(records[1].sent, records[1].received);
+    assert_eq!((records[0].sent_bytes, records[0].received_bytes), (Some(5), Some(5)));
+    assert_eq!(records[1].sent_bytes, records[1].received_bytes);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    assert!((now - 60_000..=now).contains(&records[0].at_ms), "{}", records[0].at_ms);
 }
 
 #[tokio::test]
@@ -117,8 +129,9 @@ async fn proxy_refuses_everything_that_is_not_public() {
     }
     let records = recorded(&records, 2 * targets.len()).await;
     assert_eq!(records.len(), 2 * targets.len());
-    assert!(records.iter().all(|record| record.peer.is_none() && record.received == 0));
-    assert!(matches!(records[0].end, ConnectionEnd::Refused(_)));
+    assert!(records.iter().all(|record| record.result != ConnectionResult::Allowed));
+    assert!(records.iter().all(|record| record.reason.is_some() && record.received_bytes == Some(0)));
+    assert_eq!((records[0].result, records[0].host.as_str()), (ConnectionResult::Refused, "127.0.0.1"));
 }
 
 #[tokio::test]
@@ -130,10 +143,9 @@ async fn proxy_judges_the_connected_peer_again() {
     let (_proxy, at, records) = proxy(Some(once)).await;
     let answer = ask(at, &format!("CONNECT 127.0.0.1:{} HTTP/1.1\r\n\r\n", peer.port())).await;
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
-    assert_eq!(
-        recorded(&records, 1).await[0].end,
-        ConnectionEnd::Refused("127.0.0.1 led to another address".into())
-    );
+    let records = recorded(&records, 1).await;
+    assert_eq!(records[0].result, ConnectionResult::Refused);
+    assert_eq!(records[0].reason.as_deref(), Some("127.0.0.1 led to another address"));
 }
 
 #[tokio::test]
@@ -164,28 +176,74 @@ async fn proxy_outlives_hostile_clients() {
     assert_eq!(records.len(), 107, "every connection is recorded");
 }
 
+/// A tunnel through which something has gone.
+async fn tunnel(proxy: SocketAddr, peer: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(proxy).await.unwrap();
+    let text = format!("CONNECT 127.0.0.1:{} HTTP/1.1\r\n\r\nx", peer.port());
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 40];
+    stream.read_exact(&mut answer).await.unwrap();
+    stream
+}
+
 #[tokio::test]
 async fn proxy_dropped_cuts_and_records() {
     let peer = peer().await;
     let (proxy, at, records) = proxy(anything()).await;
-    let mut stream = TcpStream::connect(at).await.unwrap();
-    stream
-        .write_all(format!("CONNECT 127.0.0.1:{} HTTP/1.1\r\n\r\nx", peer.port()).as_bytes())
-        .await
-        .unwrap();
-    let mut answer = vec![0; 40];
-    stream.read_exact(&mut answer).await.unwrap();
+    let mut stream = tunnel(at, peer).await;
     drop(proxy);
     let mut rest = Vec::new();
     let _ = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.unwrap();
-    assert_eq!(recorded(&records, 1).await[0].end, ConnectionEnd::Cut);
+    let records = recorded(&records, 1).await;
+    assert_eq!(records[0].result, ConnectionResult::Allowed);
+    assert_eq!(records[0].reason.as_deref(), Some("cut off by the end of this network"));
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(TcpStream::connect(at).await.is_err(), "it still listens");
 }
 
+#[tokio::test]
+async fn proxy_stopped_has_recorded_everything_and_listens_no_more() {
+    let peer = peer().await;
+    let (proxy, at, records) = proxy(anything()).await;
+    let _streams = [tunnel(at, peer).await, tunnel(at, peer).await];
+    timeout(Duration::from_secs(10), proxy.stop()).await.unwrap();
+    assert_eq!(records.lock().unwrap().len(), 2);
+    assert!(TcpStream::connect(at).await.is_err(), "it still listens");
+}
+
+#[tokio::test]
+async fn proxy_with_a_key_serves_whoever_shows_it_while_nobody_overhears() {
+    let peer = peer().await;
+    let key = Key::new().unwrap();
+    let address = variables(1, Some(&key)).into_iter().find(|(name, _)| name == "http_proxy").unwrap().1;
+    assert_eq!(address, format!("http://{}127.0.0.1:1", key.in_address()));
+    let (service, records) = service(Some(key.clone()));
+    let overheard = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let told = overheard.clone();
+    let service = Service { overheard: Arc::new(move || Ok(told.load(Ordering::Relaxed))), ..service };
+    let (_proxy, at) = serving(service, anything()).await;
+    let request = |shown: &str| format!("CONNECT 127.0.0.1:{} HTTP/1.1\r\n{shown}\r\nhello", peer.port());
+    let shown = format!("Proxy-Authorization: {}\r\n", key.as_header());
+    let other = format!("Proxy-Authorization: {}\r\n", Key::new().unwrap().as_header());
+    assert!(ask(at, &request(&shown)).await.ends_with("hello"));
+    for refused in ["", "Proxy-Authorization: Basic eDp5\r\n", &other] {
+        let answer = ask(at, &request(refused)).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 407 ") && answer.contains("Proxy-Authenticate: Basic"),
+            "{answer}"
+        );
+    }
+    overheard.store(true, Ordering::Relaxed);
+    assert!(ask(at, &request(&shown)).await.starts_with("HTTP/1.1 407 "));
+    let records = recorded(&records, 5).await;
+    let results: Vec<_> = records.iter().map(|record| record.result).collect();
+    assert_eq!(results[0], ConnectionResult::Allowed);
+    assert_eq!(results[1..], [ConnectionResult::Refused; 4]);
+}
+
 #[test]
 fn proxy_variables_name_the_port() {
-    let all = variables(3128);
+    let all = variables(3128, None);
     assert!(all.contains(&("HTTPS_PROXY".into(), "http://127.0.0.1:3128".into())));
     assert!(all.contains(&("no_proxy".into(), "localhost,127.0.0.1,::1".into())));
 }

@@ -73,7 +73,10 @@ impl BuildCall<'_> {
     async fn once(&self, dockerfile: &[u8], log: &mut Log) -> Result<(), SandboxError> {
         let recipe = self.recipe;
         let wanted = super::context::Wanted { bytes: dockerfile, ..recipe.wanted() };
-        let kit = self.client.engine().builder == Builder::BuildKit;
+        // Only the first builder leaves out what `.dockerignore` says of an archive: a Dockerfile that is no part of the context
+        // would be copied into the image by the other.
+        let foreign = Some(recipe.context.dockerfile_name(wanted)) != recipe.place;
+        let kit = self.client.engine().builder == Builder::BuildKit && (!foreign || recipe.needs_buildkit());
         let mut options = BuildImageOptionsBuilder::default()
             .dockerfile(&recipe.context.dockerfile_name(wanted).to_string_lossy())
             .t(self.name)
@@ -83,6 +86,10 @@ impl BuildCall<'_> {
             .buildargs(&recipe.args.clone().into_iter().collect::<HashMap<_, _>>());
         if let Some(target) = &recipe.target {
             options = options.target(target);
+        }
+        if self.client.engine().kind == EngineKind::Podman && recipe.has_arguments() {
+            // It takes a step that it remembers for the same step with another argument (seen in 4.3).
+            options = options.nocache(true);
         }
         if kit {
             options = options.version(BuilderVersion::BuilderBuildKit).session(&session());

@@ -9,8 +9,8 @@ use harness_core::Digest;
 use super::pull::with_tag;
 use super::store::{Made, Note};
 use super::{Images, LABEL, NAME_PREFIX};
-use crate::SandboxError;
 use crate::docker::client::{failed, is_missing, plain, status};
+use crate::{RemovedImages, SandboxError};
 
 /// An image of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,17 +33,6 @@ pub struct Entry {
     pub in_use: bool,
 }
 
-/// What was removed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Evicted {
-    /// By name.
-    pub removed: Vec<String>,
-    /// Bytes freed, as far as layers tell.
-    pub bytes: u64,
-    /// What stayed, and why.
-    pub kept: Vec<String>,
-}
-
 /// Whom to remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Until {
@@ -63,6 +52,8 @@ struct Census {
     ours: Vec<Entry>,
     /// Of each image, from the base up.
     chains: HashMap<String, Vec<(Chain, u64)>>,
+    /// How many names keep an image.
+    names: HashMap<String, usize>,
     /// How many images have a layer.
     holders: HashMap<Chain, usize>,
     /// Layers that images of others have.
@@ -82,7 +73,7 @@ impl Images {
     ///
     /// # Errors
     /// When the engine cannot be asked; what resists is named in the result.
-    pub async fn evict(&self, quota_bytes: u64) -> Result<Evicted, SandboxError> {
+    pub async fn evict(&self, quota_bytes: u64) -> Result<RemovedImages, SandboxError> {
         self.remove(Until::Quota(quota_bytes), false).await
     }
 
@@ -90,7 +81,7 @@ impl Images {
     ///
     /// # Errors
     /// As for [`Images::evict`].
-    pub async fn make_room(&self, free_bytes: u64) -> Result<Evicted, SandboxError> {
+    pub async fn make_room(&self, free_bytes: u64) -> Result<RemovedImages, SandboxError> {
         self.remove(Until::Free(free_bytes), false).await
     }
 
@@ -98,11 +89,11 @@ impl Images {
     ///
     /// # Errors
     /// As for [`Images::evict`].
-    pub async fn remove_all(&self, dry_run: bool) -> Result<Evicted, SandboxError> {
+    pub async fn remove_all(&self, dry_run: bool) -> Result<RemovedImages, SandboxError> {
         self.remove(Until::Nothing, dry_run).await
     }
 
-    async fn remove(&self, until: Until, dry_run: bool) -> Result<Evicted, SandboxError> {
+    async fn remove(&self, until: Until, dry_run: bool) -> Result<RemovedImages, SandboxError> {
         let mut census = self.census().await?;
         let mut queue = std::mem::take(&mut census.ours);
         if until != Until::Nothing {
@@ -111,7 +102,7 @@ impl Images {
         }
         queue.sort_by_key(|entry| (entry.used_ms, entry.name.clone()));
         let mut total = census.total(&queue);
-        let mut done = Evicted::default();
+        let mut done = RemovedImages::default();
         for entry in queue {
             let enough = match until {
                 Until::Quota(quota) => total <= quota,
@@ -132,7 +123,7 @@ impl Images {
                     let freed = census.take_away(&entry.id);
                     total = total.saturating_sub(freed);
                     done.bytes += freed;
-                    done.removed.push(entry.name);
+                    done.images.push(entry.name);
                 }
             }
         }
@@ -166,6 +157,7 @@ impl Images {
         let mut census = Census {
             ours: Vec::new(),
             chains: HashMap::new(),
+            names: HashMap::new(),
             holders: HashMap::new(),
             foreign: HashSet::new(),
         };
@@ -179,27 +171,30 @@ impl Images {
             for (chain, _) in &layers {
                 *census.holders.entry(chain.clone()).or_default() += 1;
             }
-            let labelled = image.labels.get(LABEL).is_some();
             let tags: Vec<&String> = image.repo_tags.iter().filter(|tag| !tag.contains("<none>")).collect();
-            let mut names: Vec<(String, Made)> = Vec::new();
-            if labelled {
-                let own = tags.iter().find(|tag| tag.starts_with(NAME_PREFIX));
-                match own {
-                    Some(own) => names.push(((*own).clone(), Made::Built)),
-                    // Somebody has given its name to another image.
-                    None if tags.is_empty() => names.push((image.id.clone(), Made::Built)),
-                    None => {}
-                }
+            let own = tags.iter().filter(|tag| tag.starts_with(NAME_PREFIX));
+            let mut names: Vec<(String, Made)> = own.map(|own| ((*own).clone(), Made::Built)).collect();
+            // Somebody has given its name to another image.
+            if tags.is_empty() && image.labels.contains_key(LABEL) {
+                names.push((image.id.clone(), Made::Built));
             }
             // Pulled by us, and nobody has pulled another under the name since or given it further names.
             let mut pulled =
                 notes.values().filter(|note| note.made == Made::Pulled && is_of(note, &image.id, &tags));
             if let Some(note) = pulled.next()
+                && names.is_empty()
                 && tags.len() <= self.names_of_one_pull()
             {
                 names.push((note.name.clone(), Made::Pulled));
             }
-            if names.is_empty() {
+            // What has a name of somebody else's stays when ours is taken away.
+            let others = if names.is_empty() || names[0].1 == Made::Pulled {
+                0
+            } else {
+                tags.len().saturating_sub(names.len())
+            };
+            census.names.insert(image.id.clone(), names.len() + others);
+            if names.is_empty() || others > 0 {
                 census.foreign.extend(layers.iter().map(|(chain, _)| chain.clone()));
             }
             for (name, made) in names {
@@ -265,13 +260,21 @@ impl Census {
         own.values().sum()
     }
 
+    /// What taking one of its names away would free.
     fn freed_by(&self, id: &str) -> u64 {
+        if self.names.get(id).is_some_and(|names| *names > 1) {
+            return 0;
+        }
         let layers = self.chains.get(id).into_iter().flatten();
         layers.filter(|(chain, _)| self.holders.get(chain) == Some(&1)).map(|(_, bytes)| bytes).sum()
     }
 
     fn take_away(&mut self, id: &str) -> u64 {
         let freed = self.freed_by(id);
+        if let Some(names) = self.names.get_mut(id).filter(|names| **names > 1) {
+            *names -= 1;
+            return 0;
+        }
         for (chain, _) in self.chains.remove(id).unwrap_or_default() {
             if let Some(holders) = self.holders.get_mut(&chain) {
                 *holders -= 1;

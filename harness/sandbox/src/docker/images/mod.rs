@@ -26,7 +26,7 @@ use bollard::models::ImageInspect;
 use harness_core::Digest;
 use tokio::sync::{OnceCell, Semaphore};
 
-pub use inventory::{Entry, Evicted};
+pub use inventory::Entry;
 pub use recipe::BuildOptions;
 pub use store::{Made, UseLock};
 
@@ -39,7 +39,7 @@ use self::pull::PullCall;
 use self::recipe::{BuildRecipe, Recipe};
 use self::store::Store;
 use super::client::{Client, EngineKind, failed, is_missing};
-use crate::{EnvironmentRequest, Progress, SandboxError};
+use crate::{EnvironmentPlan, EnvironmentRequest, Progress, SandboxError};
 
 /// What images that we build carry: the digest that names them.
 pub const LABEL: &str = "harness.image";
@@ -116,30 +116,6 @@ pub struct ImageRef {
     _in_use: Vec<UseLock>,
 }
 
-/// What making an environment ready would take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ImagePlan {
-    /// Nothing.
-    Present {
-        /// Bytes of its layers.
-        size: u64,
-    },
-    /// A build, and perhaps pulls before it.
-    WouldBuild {
-        /// Bytes of the files that are sent to the engine.
-        context_bytes: u64,
-        /// Images that are missing.
-        pulls: Vec<String>,
-    },
-    /// A pull.
-    WouldPull {
-        /// Its name.
-        name: String,
-        /// Its bytes, where the engine can tell.
-        size: Option<u64>,
-    },
-}
-
 impl Images {
     /// Opens the images of an engine. `state_dir` is where locks and notes are kept: processes that share an engine and this
     /// folder share builds.
@@ -149,7 +125,9 @@ impl Images {
     pub async fn open(client: Client, state_dir: &Path, limits: ImageLimits) -> Result<Images, SandboxError> {
         let info = client.ask(client.short().info()).await;
         let info = info.map_err(|error| failed("ask the engine about itself", error))?;
-        let engine = info.id.unwrap_or_else(|| client.engine().address.to_string());
+        // Podman makes up another id for each answer.
+        let named = info.id.filter(|_| client.engine().kind == EngineKind::Docker);
+        let engine = named.unwrap_or_else(|| client.engine().address.to_string());
         let store = Store::open(state_dir, &engine)
             .map_err(|error| SandboxError::host(format!("use {}", state_dir.display()), error))?;
         // An engine elsewhere names a folder of its own machine.
@@ -210,12 +188,12 @@ impl Images {
     ///
     /// # Errors
     /// As for [`Images::ensure`].
-    pub async fn plan(&self, request: &EnvironmentRequest) -> Result<ImagePlan, SandboxError> {
+    pub async fn plan(&self, request: &EnvironmentRequest) -> Result<EnvironmentPlan, SandboxError> {
         let recipe = match read(request, &BuildOptions::default()).await? {
             Recipe::Pull(name) => {
                 return Ok(match self.look(&name).await? {
-                    Some(found) => ImagePlan::Present { size: size(&found) },
-                    None => ImagePlan::WouldPull { name, size: None },
+                    Some(found) => EnvironmentPlan::Present { bytes: Some(size(&found)) },
+                    None => EnvironmentPlan::Pull { name, bytes: None },
                 });
             }
             Recipe::Build(recipe) => recipe,
@@ -233,8 +211,8 @@ impl Images {
             self.same_description(&recipe).await?.map(|(_, found)| found)
         };
         Ok(match found {
-            Some(found) => ImagePlan::Present { size: size(&found) },
-            None => ImagePlan::WouldBuild { context_bytes: recipe.context.bytes, pulls },
+            Some(found) => EnvironmentPlan::Present { bytes: Some(size(&found)) },
+            None => EnvironmentPlan::Build { context_bytes: recipe.context.bytes, pulls },
         })
     }
 
@@ -347,9 +325,10 @@ impl Images {
             timeout: order.timeout,
             progress,
         };
+        let before = self.look(name).await?.and_then(|found| found.id);
         self.store.remember(name, "", Made::Built);
         let made = match call.run(&mut log).await {
-            Ok(()) => self.ours(name).await,
+            Ok(()) => self.look(name).await.map(|found| found.filter(|found| found.id != before)),
             Err(error) => Err(error),
         };
         let found = match made {
@@ -407,10 +386,15 @@ impl Images {
         }
     }
 
-    /// The image of this name, if it is what the name says: names can be given to anything.
+    /// The image of this name, if it is what the name says: names can be given to anything. Podman gives an image whose steps
+    /// it remembers without the labels that were asked for; there our own note of the id stands for them.
     async fn ours(&self, name: &str) -> Result<Option<ImageInspect>, SandboxError> {
         let found = self.look(name).await?;
-        Ok(found.filter(|found| label(found, LABEL) == name.strip_prefix(NAME_PREFIX)))
+        let noted = || self.store.note(name).filter(|note| note.made == Made::Built).map(|note| note.id);
+        Ok(found.filter(|found| {
+            label(found, LABEL) == name.strip_prefix(NAME_PREFIX)
+                || (found.id.is_some() && found.id == noted())
+        }))
     }
 
     /// An image that was built from the same description over bases that are not there any more.

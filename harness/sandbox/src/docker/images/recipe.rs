@@ -145,6 +145,37 @@ impl BuildRecipe {
         digest.finish()
     }
 
+    /// Whether arguments, given or not, may decide the result.
+    pub(crate) fn has_arguments(&self) -> bool {
+        cut(&self.dockerfile).is_ok_and(|lines| lines.instructions.iter().any(|line| line.name == "ARG"))
+    }
+
+    /// Whether only BuildKit understands the Dockerfile.
+    pub(crate) fn needs_buildkit(&self) -> bool {
+        let Ok(lines) = cut(&self.dockerfile) else { return true };
+        let first = String::from_utf8_lossy(&self.dockerfile[..self.dockerfile.len().min(200)]).into_owned();
+        let directive =
+            first.lines().next().and_then(|line| line.trim().strip_prefix('#').map(str::trim_start));
+        let modern = |line: &Line| {
+            let mut flags = line.rest.split_whitespace().take_while(|word| word.starts_with("--"));
+            let known = |flag: &str| {
+                [
+                    "--from=",
+                    "--chown=",
+                    "--platform=",
+                    "--interval=",
+                    "--timeout=",
+                    "--start-period=",
+                    "--retries=",
+                ]
+                .iter()
+                .any(|old| flag.starts_with(old))
+            };
+            !line.documents.is_empty() || flags.any(|flag| !known(flag))
+        };
+        directive.is_some_and(|text| text.starts_with("syntax")) || lines.instructions.iter().any(modern)
+    }
+
     /// The Dockerfile for the archive.
     pub(crate) fn wanted(&self) -> Wanted<'_> {
         Wanted { bytes: &self.dockerfile, path: self.place.as_deref() }
@@ -292,7 +323,12 @@ fn from(lines: &Lines, line: &Line, known: &BTreeMap<String, String>) -> Result<
     if image.is_empty() {
         return Err(format!("line {}: FROM names no image", line.number));
     }
-    let name = words.next().filter(|word| word.eq_ignore_ascii_case("as")).and(words.next()).cloned();
+    let rest: Vec<&String> = words.collect();
+    let name = match rest.as_slice() {
+        [] => None,
+        [middle, name] if middle.eq_ignore_ascii_case("as") => Some((*name).clone()),
+        _ => return Err(format!("line {}: FROM takes an image, and perhaps AS and a name", line.number)),
+    };
     Ok(Stage { name, needs: vec![image] })
 }
 
@@ -345,6 +381,7 @@ mod tests {
             ("", "line 1: there is no FROM"),
             ("RUN x", "line 1: there is no FROM"),
             ("FROM", "line 1: FROM has no argument"),
+            ("FROM a b c", "line 1: FROM takes an image"),
             ("ARG A\nFROM $A", "line 2: FROM names no image"),
             ("FROM ${A#x}", "line 1: ${A#x} is not understood"),
         ] {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use super::group::Group;
 
@@ -14,15 +15,16 @@ impl Group {
     pub(crate) fn of_process(pid: u32) -> Option<Group> {
         let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let (folders, second) = find(&own, &mounts);
-        let folders: Vec<PathBuf> = folders.into_iter().filter(|folder| folder.is_dir()).collect();
-        (!folders.is_empty()).then_some(Group { folders, second })
+        let (found, second) = find(&own, &mounts);
+        let found = found.into_iter().filter(|(folder, _)| folder.is_dir());
+        let (folders, controllers): (Vec<PathBuf>, Vec<Vec<String>>) = found.unzip();
+        (!folders.is_empty()).then_some(Group { folders, controllers, second, kills: OnceLock::new() })
     }
 }
 
-/// The folders, and whether they are of the second version.
-fn find(own: &str, mounts: &str) -> (Vec<PathBuf>, bool) {
-    let mut folders = Vec::new();
+/// The folders with their controllers, and whether they are of the second version.
+fn find(own: &str, mounts: &str) -> (Vec<(PathBuf, Vec<String>)>, bool) {
+    let mut folders: Vec<(PathBuf, Vec<String>)> = Vec::new();
     for controller in FIRST {
         let group = own.lines().find_map(|line| {
             let mut fields = line.splitn(3, ':').skip(1);
@@ -35,7 +37,11 @@ fn find(own: &str, mounts: &str) -> (Vec<PathBuf>, bool) {
                 (kind == "cgroup" && options.split(',').any(|option| option == *controller)).then_some(at)
             })
         });
-        folders.extend(folder.filter(|folder| !folders.contains(folder)).into_iter().collect::<Vec<_>>());
+        let Some(folder) = folder else { continue };
+        match folders.iter_mut().find(|(known, _)| *known == folder) {
+            Some((_, controllers)) => controllers.push((*controller).to_owned()),
+            None => folders.push((folder, vec![(*controller).to_owned()])),
+        }
     }
     if !folders.is_empty() {
         return (folders, false);
@@ -47,7 +53,7 @@ fn find(own: &str, mounts: &str) -> (Vec<PathBuf>, bool) {
             (kind == "cgroup2").then_some(at)
         })
     });
-    (folder.into_iter().collect(), true)
+    (folder.map(|folder| (folder, Vec::new())).into_iter().collect(), true)
 }
 
 /// Kind and options of a mounted file system, and where it shows the group.
@@ -78,14 +84,15 @@ mod tests {
     #[test]
     fn the_first_version_has_a_folder_for_each_account() {
         let own = "9:pids:/docker/abc\n4:memory:/docker/abc\n2:cpuacct:/docker/abc\n0::/\n";
-        let expected = ["/sys/fs/cgroup/cpuacct/docker/abc", "/sys/fs/cgroup/memory/docker/abc"];
-        assert_eq!(find(own, MOUNTS), (expected.map(PathBuf::from).to_vec(), false));
+        let expected = ["cpuacct", "memory"]
+            .map(|name| (PathBuf::from(format!("/sys/fs/cgroup/{name}/docker/abc")), vec![name.to_owned()]));
+        assert_eq!(find(own, MOUNTS), (expected.to_vec(), false));
     }
 
     #[test]
     fn the_second_version_has_one() {
         let expected = PathBuf::from("/sys/fs/cgroup/unified/system.slice/docker-abc.scope");
-        assert_eq!(find("0::/system.slice/docker-abc.scope\n", MOUNTS), (vec![expected], true));
+        assert_eq!(find("0::/system.slice/docker-abc.scope\n", MOUNTS), (vec![(expected, Vec::new())], true));
     }
 
     #[test]
