@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use harness_guest::message::View;
 use harness_guest::{socket, sys};
 
-use crate::arrive::Held;
+use crate::arrive::{Held, machine_wide_ids};
 use crate::setup::{exit, fd_path};
 use crate::trouble::{Tried, Trouble};
 use plan::{Action, Found, Plan, Trees};
@@ -106,10 +106,7 @@ fn build(spec: &View, lowers: &[OwnedFd]) -> Result<OwnedFd, Trouble> {
 /// Where overlays keep their notes: an engine that is root uses the names that only the machine's root may, and so must we to
 /// read them; in a user namespace there are only the others.
 fn attributes() -> &'static str {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let mut fields = map.split_whitespace();
-    let whole = (fields.next(), fields.next(), fields.next()) == (Some("0"), Some("0"), Some("4294967295"));
-    if whole { "" } else { ",userxattr" }
+    if machine_wide_ids() { "" } else { ",userxattr" }
 }
 
 fn folder(path: &std::ffi::CStr) -> Result<OwnedFd, Trouble> {
@@ -125,7 +122,9 @@ fn image(spec: &View, lowers: &[OwnedFd]) -> Result<Vec<(Vec<u8>, OwnedFd)>, Tro
     }
     let mut image = Vec::new();
     for (index, overlay) in spec.overlays.iter().enumerate() {
-        let mut layers: Vec<String> = overlay.lowers.iter().map(layer).collect::<Result<_, _>>()?;
+        let names = overlay.lowers.iter().enumerate();
+        let mut layers: Vec<String> =
+            names.map(|(number, lower)| layer(index, number, lower)).collect::<Result<_, _>>()?;
         // An overlay without an upper layer must have two lower ones.
         layers.push(format!("{WORK}/empty"));
         let at = path(&format!("img{index}"));
@@ -141,13 +140,14 @@ fn image(spec: &View, lowers: &[OwnedFd]) -> Result<Vec<(Vec<u8>, OwnedFd)>, Tro
     Ok(image)
 }
 
-fn layer((number, below): &(u32, Vec<u8>)) -> Result<String, Trouble> {
-    let below = std::str::from_utf8(below)
-        .ok()
-        .filter(|below| !below.contains([':', ',', '\\']))
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
-        .tried("use a layer's name")?;
-    Ok(format!("{WORK}/l{number}/{below}"))
+/// A short name for a layer: the kernel takes a page of names, engines allow 127 layers, and their names are long.
+fn layer(index: usize, number: usize, (mount, below): &(u32, Vec<u8>)) -> Result<String, Trouble> {
+    let target = [format!("{WORK}/l{mount}/").as_bytes(), below].concat();
+    let target = sys::c_string(&target).tried("use a layer's name")?;
+    let name = format!("k{index}.{number}");
+    // SAFETY: both strings live across the call.
+    sys::check(unsafe { libc::symlink(target.as_ptr(), path(&name).as_ptr()) }).tried("name a layer")?;
+    Ok(format!("{WORK}/{name}"))
 }
 
 struct Maker<'a> {

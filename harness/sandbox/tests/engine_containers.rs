@@ -35,6 +35,7 @@ const CHECKS: &[(&str, Check)] = checks!(
     two_harnesses_on_one_engine_leave_each_other_alone
     sixty_four_sandboxes_at_once
     nothing_of_ours_is_seen_inside
+    an_image_of_many_layers_has_its_programs_put_back_in_a_view
 );
 
 fn main() -> ExitCode {
@@ -360,6 +361,26 @@ async fn nothing_of_ours_is_seen_inside(engine: Engine) -> Result<(), Failed> {
         })
         .collect();
     same("writable mounts of the host", writable, vec![])?;
+    sandbox.destroy().await?;
+    Ok(())
+}
+
+async fn an_image_of_many_layers_has_its_programs_put_back_in_a_view(engine: Engine) -> Result<(), Failed> {
+    let backend = engine.open().await?;
+    // A new content for each, or the builder would make them one.
+    let files: Vec<(String, Vec<u8>)> =
+        (0..90).map(|n| (format!("f{n}"), format!("{n}\n").into_bytes())).collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (&name[..], &content[..])).collect();
+    let copies: String = (0..90).map(|n| format!("COPY f{n} /srv/f{n}\n")).collect();
+    let image = engine.build_with(&*backend, &format!("FROM {}\n{copies}", engine.image), &files).await?;
+    let sandbox = backend.create(spec(&image, "layers")).await?;
+    sh(&*sandbox, "echo forged > /srv/f0; rm /srv/f45; echo forged > /srv/f89").await?;
+    let restore = ["/srv/f0", "/srv/f45", "/srv/f89"].map(str::to_owned).to_vec();
+    let view = sandbox.view(ViewSpec { restore, ..ViewSpec::default() }).await?;
+    let said = sh(&*view, "cat /srv/f0 /srv/f45 /srv/f89").await?;
+    same("what was put back", said, (Exit::Code(0), "0\n45\n89\n".to_owned()))?;
+    let changes = sandbox.changes(100).await?;
+    same("what changed", changes.iter().filter(|change| change.path.starts_with(b"/srv/f")).count(), 3)?;
     sandbox.destroy().await?;
     Ok(())
 }

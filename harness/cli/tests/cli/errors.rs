@@ -22,7 +22,7 @@ fn what_is_unknown_is_refused_by_name_with_a_way_out() {
     "#);
     assert_snapshot!(refused(&room, 2, "run suite tasks --sandbox dokcer"), @r#"
     error: there is no sandbox "dokcer"
-    hint: the sandboxes are native, memory
+    hint: the sandboxes are native, docker, memory
     "#);
     assert_snapshot!(refused(&room, 3, "run suite tasks --agent command --agent-set rnu=x"), @r#"error: the agent command has no setting "rnu"; it takes run, host, tools, env, setup"#);
     assert_snapshot!(refused(&room, 3, "run suite tasks --agent command"), @"error: the agent command needs a program: --agent-set run='COMMAND' (inside the sandbox) or --agent-set host='PROGRAM ARGS' (on the host)");
@@ -68,7 +68,7 @@ fn what_is_unknown_is_refused_by_name_with_a_way_out() {
     assert_snapshot!(refused(&room, 2, "report --format docx"), @"error: there is no format docx; there are: terminal, markdown, json, csv");
     assert_snapshot!(refused(&room, 2, "doctor --sandbox dokcer"), @r#"
     error: there is no sandbox "dokcer"
-    hint: the sandboxes are native, memory
+    hint: the sandboxes are native, docker, memory
     "#);
 }
 

@@ -26,6 +26,7 @@ fn everything_can_be_listed_for_people() {
     ");
     assert_snapshot!(room.harness("list sandboxes").exits(0).shown(), @"
     native  Linux namespaces and overlays, no engine needed; starts in milliseconds
+    docker  containers of Docker or Podman; builds and uses images
     memory  for tests; runs nothing real
     ");
     assert_snapshot!(room.harness("list formats").exits(0).shown(), @"

@@ -97,7 +97,7 @@ fn a_wrong_setting_is_refused_with_the_file_and_what_there_is() {
     assert_snapshot!(said("network = \"loud\"\n"), @r#"error: network must be none, gateway, open or task, not "loud" (from harness.toml)"#);
     assert_snapshot!(said("sandbox = \"dokcer\"\n"), @r#"
     error: there is no sandbox "dokcer" (from harness.toml)
-    hint: the sandboxes are native, memory
+    hint: the sandboxes are native, docker, memory
     "#);
     assert_snapshot!(said("timeout_multiplier = 0\n"), @"error: timeout_multiplier must be a number above 0, not 0 (from harness.toml)");
     assert!(!room.path(".harness/runs").exists());

@@ -155,14 +155,16 @@ async fn create_cancelled(ctx: &Ctx) -> Result<(), Failure> {
     }
     let filter = || ReapFilter { run: Some(ctx.spec().labels.run), dry_run: true };
     let until = Instant::now() + secs(8);
-    // What was under way may take a moment to be undone.
+    let mut empty = 0;
+    // What was under way may take a moment to be undone, and where starting is slow a moment to be there at all.
     loop {
         let left = ctx.backend.reap(filter()).await?.sandboxes;
-        if left.is_empty() {
+        empty = if left.is_empty() { empty + 1 } else { 0 };
+        if empty > 8 {
             return Ok(());
         }
-        ensure!(Instant::now() < until, "left behind: {left:?}");
-        sleep(Duration::from_millis(100)).await;
+        ensure!(left.is_empty() || Instant::now() < until, "left behind: {left:?}");
+        sleep(Duration::from_millis(250)).await;
     }
 }
 

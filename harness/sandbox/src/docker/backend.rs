@@ -23,7 +23,7 @@ use crate::link::seccomp::{self, Ownership};
 use crate::native::disk::watchdog::Watchdog;
 use crate::{
     Backend, BackendKind, BackendOptions, Caps, EnvironmentPlan, EnvironmentRequest, Image, Probe, Progress,
-    ReapFilter, Reaped, RemovedImages, Sandbox, SandboxError, SandboxSpec,
+    ReapFilter, Reaped, RemovedImages, RootFs, Sandbox, SandboxError, SandboxSpec,
 };
 
 /// The entry of [`crate::BACKENDS`].
@@ -74,6 +74,12 @@ pub(crate) struct Inner {
 
 impl Inner {
     async fn open(client: Client, options: BackendOptions) -> Result<Inner, SandboxError> {
+        if options.rootfs != RootFs::FromTask {
+            return Err(SandboxError::Unsupported {
+                backend: NAME,
+                what: "running on a root file system that is not an image's: leave --rootfs out, or use --sandbox native".to_owned(),
+            });
+        }
         let refused = |error| SandboxError::host(format!("use {}", options.state_dir.display()), error);
         std::fs::create_dir_all(&options.state_dir).map_err(refused)?;
         let state_dir = std::fs::canonicalize(&options.state_dir).map_err(refused)?;

@@ -34,7 +34,7 @@ fn probe(name: &str, status: ProbeStatus, detail: impl Into<String>, remedy: Opt
 }
 
 fn true_in_container(ran: Result<Duration, SandboxError>) -> Probe {
-    const NAME: &str = "/bin/true in a container";
+    const NAME: &str = "/bin/true in a sandbox";
     match ran {
         Ok(took) => probe(
             NAME,

@@ -13,6 +13,9 @@ use rustix::fs::{Mode, OFlags};
 use super::body::SOCKET;
 use crate::link::program;
 
+/// The folder of all doors.
+pub(crate) const DOORS: &str = "doors";
+
 /// Makes doors.
 #[derive(Debug, Clone)]
 pub(crate) struct Doors {
@@ -45,7 +48,7 @@ impl Doors {
             drop(file);
             fs::rename(&made, &guest)?;
         }
-        let doors = folder.join("doors");
+        let doors = folder.join(DOORS);
         fs::create_dir_all(&doors)?;
         Ok(Doors { folder: doors, guest })
     }

@@ -11,7 +11,6 @@ use tokio::time::{Instant, sleep};
 use super::ImageHandle;
 use super::backend::Inner;
 use super::running::Running;
-use crate::link::Live;
 use crate::{ReadOnlyMount, SandboxError, SandboxSpec};
 
 /// Containers that wait, in this process.
@@ -57,7 +56,7 @@ impl Warm {
 impl Drop for Warm {
     fn drop(&mut self) {
         let Some(running) = self.0.take() else { return };
-        running.end("nobody asked for it");
+        running.guest.give_up("nobody asked for it");
         let engine = Arc::clone(&running.engine);
         engine.background(async move {
             let _ = running.take_apart().await;

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use harness_guest::message::Request;
 use harness_guest::sys;
 
 use super::door::Door;
@@ -111,8 +112,13 @@ impl Running {
             None => *end.last.insert(self.usage().await),
         };
         if !end.removed {
-            self.end("it was destroyed");
-            self.engine.remove(&self.name).await?;
+            self.guest.give_up("it was destroyed");
+            // The engine ends it, and waits for that: Docker 20.10 lists a container for ever whose end it hears of while it
+            // removes it.
+            if let Err(error) = self.engine.remove(&self.name).await {
+                self.kill();
+                return Err(error);
+            }
             end.removed = true;
             self.door.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
@@ -122,6 +128,16 @@ impl Running {
     /// Whether nothing of it is left to take apart.
     pub(crate) fn is_apart(&self) -> bool {
         self.end.try_lock().is_ok_and(|end| end.removed)
+    }
+}
+
+impl Running {
+    fn kill(&self) {
+        // The first only where we may, the second only where PID 1 still listens.
+        if let Some(pidfd) = &self.pidfd {
+            let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
+        }
+        self.guest.tell(&Request::End);
     }
 }
 
@@ -135,13 +151,7 @@ impl Live for Running {
     }
 
     fn end(&self, cause: &str) {
-        // The first only where we may, the second only where PID 1 still listens.
-        if let Some(pidfd) = &self.pidfd {
-            let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
-        }
-        if self.guest.lost().is_none() {
-            self.guest.tell(&harness_guest::message::Request::End);
-        }
+        self.kill();
         self.guest.give_up(cause);
     }
 }

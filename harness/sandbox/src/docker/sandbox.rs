@@ -65,7 +65,7 @@ impl DockerSandbox {
 
 impl Drop for DockerSandbox {
     fn drop(&mut self) {
-        self.running.end("its last handle was dropped");
+        self.running.guest.give_up("its last handle was dropped");
         let running = Arc::clone(&self.running);
         self.running.engine.background(async move {
             let _ = running.take_apart().await;

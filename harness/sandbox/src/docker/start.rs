@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::body::{self, DOOR_AT, GUEST_AT, LAYERS_AT, Wanted};
 use super::client;
-use super::door::{self, Door, Doors};
+use super::door::{self, DOORS, Door, Doors};
 use super::engine::Engine;
 use super::layers::Layers;
 use super::owner;
@@ -156,13 +156,29 @@ impl Starter {
                     if client::status(&error).is_some() {
                         begun.name = None;
                     }
-                    let what = format!("make a container of {}", spec.image.name);
-                    return Err(client::failed(what, error));
+                    return Err(self.not_made(spec, error));
                 }
             }
         }
         let error = last.expect("it was tried at least once");
         Err(client::failed("find a name for a container that nobody has", error))
+    }
+
+    /// An engine that does not find our folder is on another machine, or sees other files than we do.
+    fn not_made(&self, spec: &SandboxSpec, error: bollard::errors::Error) -> SandboxError {
+        let words = client::plain(&error);
+        let guest = self.doors.guest().to_string_lossy().into_owned();
+        let missing = ["does not exist", "no such file or directory"].iter().any(|text| words.contains(text));
+        if missing && (words.contains(&guest) || words.contains(DOORS)) {
+            return SandboxError::Unsupported {
+                backend: NAME,
+                what: format!(
+                    "using an engine that does not see this machine's files ({words}); run harness where the engine runs, or keep \
+                     its state folder (HARNESS_STATE_DIR) where both see it"
+                ),
+            };
+        }
+        client::failed(format!("make a container of {}", spec.image.name), error)
     }
 
     /// Waits until PID 1 listens, and connects.

@@ -201,7 +201,7 @@ fn serve(mut client: TcpStream, upstream: u16, tricks: &Tricks) -> std::io::Resu
 
 async fn pulls_once(bench: Arc<Bench>) {
     let registry = Registry::start(&bench).await;
-    registry.tricks().slow_ms.store(40, Ordering::SeqCst);
+    registry.tricks().slow_ms.store(100, Ordering::SeqCst);
     let images = Arc::new(bench.images().await);
     let request = bench.image(&registry.name, None);
     let callers: Vec<_> = (0..8)

@@ -56,7 +56,9 @@ impl PrivateEngine {
         let _ = std::fs::remove_file(folder.join("pid"));
         // Its own containerd died with it, yet where nobody reaps orphans it is taken to be alive.
         let _ = std::fs::remove_file(folder.join("exec/containerd/containerd.pid"));
-        let child = Command::new("dockerd")
+        // In a network of its own: an engine that is told to have no bridge takes `docker0` away from the machine's own engine.
+        let child = Command::new("unshare")
+            .args(["--net", "dockerd"])
             .arg("--data-root")
             .arg(folder.join("data"))
             .arg("--exec-root")

@@ -105,6 +105,11 @@ pub(crate) fn of_build(about: &str, error: &Error, log: String) -> SandboxError 
         "resource temporarily unavailable",
         "too many open files",
         "transport is closing",
+        // What runs a step's command could not begin.
+        "failed to create endpoint",
+        "network bridge not found",
+        "failed to create shim",
+        "containerd: connection",
     ];
     let registry = [
         "toomanyrequests",
@@ -244,6 +249,10 @@ mod tests {
                 "E: Write error - write (28: No space left on device)",
             ),
             ("context canceled", ""),
+            (
+                "executor failed running [/bin/sh -c x]: failed to create endpoint e on network bridge: no such interface",
+                "",
+            ),
             ("rpc error: code = Unavailable desc = transport is closing", ""),
         ] {
             let error = of_build("Dockerfile", &said(text), log.to_owned());
