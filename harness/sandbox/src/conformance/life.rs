@@ -155,10 +155,12 @@ async fn create_cancelled(ctx: &Ctx) -> Result<(), Failure> {
     }
     let filter = || ReapFilter { run: Some(ctx.spec().labels.run), dry_run: true };
     let until = Instant::now() + secs(8);
-    // What was under way may take a moment to be undone.
+    // What was under way may take a moment to be undone, and what goes on although nobody waits for it, to be seen.
+    let mut quiet = 0;
     loop {
         let left = ctx.backend.reap(filter()).await?.sandboxes;
-        if left.is_empty() {
+        quiet = if left.is_empty() { quiet + 1 } else { 0 };
+        if quiet >= 8 {
             return Ok(());
         }
         ensure!(Instant::now() < until, "left behind: {left:?}");
