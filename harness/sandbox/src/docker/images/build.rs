@@ -25,6 +25,8 @@ use crate::{Progress, SandboxError};
 /// Pieces of the archive that may wait for the engine.
 const PIECES: usize = 16;
 const PIECE_BYTES: usize = 64 << 10;
+/// How often a build is begun again because other images changed under the engine's hands.
+const AGAIN: u32 = 5;
 
 /// What one build is made with.
 pub(crate) struct BuildCall<'a> {
@@ -46,7 +48,19 @@ impl BuildCall<'_> {
     pub(crate) async fn run(&self, log: &mut Log) -> Result<(), SandboxError> {
         let about = &self.recipe.about;
         let both = async {
-            let first = self.once(&self.recipe.dockerfile, log).await;
+            let mut first = self.once(&self.recipe.dockerfile, log).await;
+            for _ in 0..AGAIN {
+                // Podman looks through all images for a step that it remembers, those that are being removed included.
+                match &first {
+                    Err(SandboxError::Host { source, .. })
+                        if source.to_string().contains("layer not known") =>
+                    {
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                        first = self.once(&self.recipe.dockerfile, log).await;
+                    }
+                    _ => break,
+                }
+            }
             let plain = match &first {
                 Err(error) => without_frontend(&self.recipe.dockerfile, error),
                 Ok(()) => None,

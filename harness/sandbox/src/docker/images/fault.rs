@@ -82,6 +82,13 @@ fn wait(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
+/// Whether an engine tripped over an image that was being removed while it looked: asking again helps.
+pub(crate) fn is_in_between(error: &Error) -> bool {
+    let text = plain(error);
+    let tripped = text.contains("image not known") || text.contains("layer not known");
+    tripped && status(error).is_none_or(|status| status >= 500)
+}
+
 /// What a build that an engine gave up means.
 pub(crate) fn of_build(about: &str, error: &Error, log: String) -> SandboxError {
     let text = plain(error);
@@ -110,6 +117,7 @@ pub(crate) fn of_build(about: &str, error: &Error, log: String) -> SandboxError 
         "network bridge not found",
         "failed to create shim",
         "containerd: connection",
+        "layer not known",
     ];
     let registry = [
         "toomanyrequests",

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+use bollard::query_parameters::RemoveImageOptionsBuilder;
 use harness_core::Digest;
 
 use super::pull::with_tag;
@@ -149,9 +149,7 @@ impl Images {
     }
 
     async fn census(&self) -> Result<Census, SandboxError> {
-        let options = ListImagesOptionsBuilder::default().all(false).build();
-        let listed = self.client.ask(self.client.short().list_images(Some(options))).await;
-        let listed = listed.map_err(|error| failed("list the engine's images", error))?;
+        let listed = self.list(&HashMap::new()).await?;
         let notes: BTreeMap<String, Note> =
             self.store.notes().into_iter().map(|note| (note.name.clone(), note)).collect();
         let mut census = Census {
@@ -224,13 +222,8 @@ impl Images {
         if let Some(known) = self.layers.lock().expect("nothing panics while it is held").get(id) {
             return Ok(Some(known.clone()));
         }
-        let found = self.client.ask(self.client.short().inspect_image(id)).await;
-        let inspected = match found {
-            Ok(inspected) => inspected,
-            Err(error) if is_missing(&error) => return Ok(None),
-            Err(error) => return Err(failed("look at an image", error)),
-        };
-        let history = self.client.ask(self.client.short().image_history(id)).await;
+        let Some(inspected) = self.look(id).await? else { return Ok(None) };
+        let history = self.patient(|| self.client.short().image_history(id)).await;
         let mut history = match history {
             Ok(history) => history,
             Err(error) if is_missing(&error) => return Ok(None),

@@ -377,9 +377,35 @@ impl Images {
         self.store.using(name).await.map_err(|error| SandboxError::host("lock an image", error))
     }
 
+    /// Asks again while the engine trips over an image that somebody is removing at that moment, as Podman does.
+    async fn patient<T, Q: Future<Output = Result<T, bollard::errors::Error>>>(
+        &self,
+        question: impl Fn() -> Q,
+    ) -> Result<T, bollard::errors::Error> {
+        let mut tries = 0;
+        loop {
+            match self.client.ask(question()).await {
+                Err(error) if tries < 10 && fault::is_in_between(&error) => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(50 * tries)).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn list(
+        &self,
+        filters: &HashMap<&str, Vec<&str>>,
+    ) -> Result<Vec<bollard::models::ImageSummary>, SandboxError> {
+        let options = bollard::query_parameters::ListImagesOptionsBuilder::default().filters(filters).build();
+        let listed = self.patient(|| self.client.short().list_images(Some(options.clone()))).await;
+        listed.map_err(|error| failed("list the engine's images", error))
+    }
+
     /// What the engine has under a name.
     async fn look(&self, name: &str) -> Result<Option<ImageInspect>, SandboxError> {
-        match self.client.ask(self.client.short().inspect_image(name)).await {
+        match self.patient(|| self.client.short().inspect_image(name)).await {
             Ok(found) => Ok(Some(found)),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(failed(format!("look for the image {name}"), error)),
@@ -404,10 +430,7 @@ impl Images {
     ) -> Result<Option<(String, ImageInspect)>, SandboxError> {
         let wanted = format!("{LABEL_DESCRIPTION}={}", recipe.description.as_str());
         let filters = HashMap::from([("label", vec![wanted.as_str()])]);
-        let options =
-            bollard::query_parameters::ListImagesOptionsBuilder::default().filters(&filters).build();
-        let listed = self.client.ask(self.client.short().list_images(Some(options))).await;
-        let mut listed = listed.map_err(|error| failed("list the engine's images", error))?;
+        let mut listed = self.list(&filters).await?;
         listed.sort_by_key(|image| std::cmp::Reverse(image.created));
         for image in listed {
             for name in image.repo_tags.iter().filter(|tag| tag.starts_with(NAME_PREFIX)) {
