@@ -4,4 +4,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod meter;
 pub mod stream;
+pub mod tokens;
+pub mod wire;
