@@ -4,7 +4,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod budget;
 pub mod meter;
+pub mod redact;
 pub mod stream;
 pub mod tokens;
 pub mod wire;
