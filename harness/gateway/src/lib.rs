@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod meter;
 pub mod redact;
+pub mod scripted;
 pub mod stream;
 pub mod tokens;
 pub mod wire;

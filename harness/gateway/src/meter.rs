@@ -115,8 +115,13 @@ impl Meter {
         if reading.framing == Framing::Events {
             reading.events.finish(&mut reading.documents);
         }
+        let is_whole = reading.framing == Framing::Whole;
         let documents = &mut reading.documents;
-        let answer = std::mem::take(&mut documents.answer);
+        let mut answer = std::mem::take(&mut documents.answer);
+        if is_whole && !documents.skimmer.is_done() {
+            documents.broken = true;
+            answer.complete = false;
+        }
         let usage = answer.usage(documents.wire);
         Metered { usage, readable: !failed && !documents.broken, answer }
     }

@@ -158,7 +158,7 @@ fn meter_reads_the_same_from_a_whole_answer_and_from_a_stream_cut_at_every_byte(
         let check = |metered: &Metered, what: &str| {
             assert_eq!(metered.usage, Some(sample.usage), "{} {what}", sample.wire);
             assert_eq!(metered.answer.model.as_deref(), Some(sample.model), "{} {what}", sample.wire);
-            assert_eq!(metered.answer.finish, [sample.finish.clone()], "{} {what}", sample.wire);
+            assert_eq!(metered.answer.finish, std::slice::from_ref(&sample.finish), "{} {what}", sample.wire);
             assert!(
                 metered.answer.complete && metered.readable && metered.answer.id.is_some(),
                 "{} {what}",

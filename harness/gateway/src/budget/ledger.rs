@@ -343,7 +343,7 @@ mod tests {
             ..Budgets::default()
         });
         let first = granted(&mut ledger, &ask("t", 10, None));
-        let late = Ask { now_ms: 1500, ..ask("t", 10, None) };
+        let late = Ask { now_ms: 1500, ..ask("late", 10, None) };
         assert_eq!(refused(&mut ledger, &late).resource, Resource::Wall);
         assert_eq!(ledger.reserve(&ask("t", 10, None)).0, Verdict::Wait(Scope::Variant("v".to_owned())));
         ledger.release(first.id).unwrap();
