@@ -33,6 +33,10 @@ pub(crate) fn calculator() -> &'static Calculator {
 
 /// The rates of a model; `None` when the table does not have it, or has a rate that is none.
 pub(crate) fn find(query: &Served<'_>, input: u64) -> Option<Found> {
+    // The crate finds providers by parts of their names too: somebody's `my-openai-proxy` must not be priced by that.
+    if query.provider.is_some_and(|name| !has_provider(name)) {
+        return None;
+    }
     // The longest real prompt is far below this, and up to it a double holds dollars and fees to a tenth of a nano-dollar.
     let input = input.clamp(1, 1_000_000_000) as f64;
     let ask = |parts: &[(UsageKey, f64)]| -> Option<PriceCalculation> {

@@ -279,6 +279,13 @@ mod tests {
     }
 
     #[test]
+    fn price_of_a_known_model_at_a_provider_that_is_only_called_alike_is_unknown() {
+        let priced = PriceTable::bundled().price(&call(served(Some("my-openai-proxy"), "gpt-5"), 10, 10));
+        assert_eq!(priced.billed, None);
+        assert!(matches!(priced.warnings[..], [PriceWarning::UnknownModel { .. }]));
+    }
+
+    #[test]
     fn price_of_a_model_that_the_table_lists_without_one_is_unknown_not_nothing() {
         let priced = PriceTable::bundled().price(&call(served(Some("github-copilot"), "gpt-4.1"), 10, 10));
         assert_eq!(priced.billed, None);
