@@ -20,6 +20,7 @@ pub(crate) const DATE: &str = "2026-11-21";
 const MILLION: f64 = 1e6;
 
 /// A model of the bundled table, at one moment and input length.
+#[derive(Clone, PartialEq)]
 pub(crate) struct Found {
     pub(crate) provider: String,
     pub(crate) model: String,
@@ -31,8 +32,54 @@ pub(crate) fn calculator() -> &'static Calculator {
     Calculator::bundled()
 }
 
-/// The rates of a model; `None` when the table does not have it, or has a rate that is none.
+/// What was found for inputs of these lengths, both ends included.
+struct Span {
+    least: u64,
+    most: u64,
+    found: Option<Found>,
+}
+
+/// Provider, model, tier and half hour.
+type Asked = (Option<String>, String, ServiceTier, u64);
+
+/// The rates of a model; `None` when the table does not have it, or has a rate that is none. Asking takes ten microseconds, and
+/// each call of an agent asks five times, so that answers are kept for their half hour: two lengths with the same rates have
+/// no step between them.
 pub(crate) fn find(query: &Served<'_>, input: u64) -> Option<Found> {
+    static SPANS: Mutex<Option<HashMap<Asked, Vec<Span>>>> = Mutex::new(None);
+    let key = (
+        query.provider.map(str::to_owned),
+        query.model.to_owned(),
+        query.tier.clone(),
+        query.at_ms / WINDOW_MS,
+    );
+    let lock = || SPANS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(spans) = lock().as_ref().and_then(|all| all.get(&key))
+        && let Some(span) = spans.iter().find(|span| (span.least..=span.most).contains(&input))
+    {
+        return span.found.clone();
+    }
+    let found = read(query, input);
+    let mut all = lock();
+    let all = all.get_or_insert_default();
+    if all.len() >= KEPT {
+        all.clear();
+    }
+    let spans = all.entry(key).or_default();
+    let is_full = spans.len() >= MOST_SPANS;
+    match spans.iter_mut().find(|span| span.found == found) {
+        Some(span) => {
+            span.least = span.least.min(input);
+            span.most = span.most.max(input);
+        }
+        None if is_full => {}
+        None => spans.push(Span { least: input, most: input, found: found.clone() }),
+    }
+    found
+}
+
+/// Asks the table itself.
+fn read(query: &Served<'_>, input: u64) -> Option<Found> {
     // The crate finds providers by parts of their names too: somebody's `my-openai-proxy` must not be priced by that.
     if query.provider.is_some_and(|name| !has_provider(name)) {
         return None;
@@ -106,6 +153,9 @@ pub(crate) fn context_window(provider: &str, model: &str) -> Option<u64> {
     let provider = calculator().providers().find(|known| known.id() == provider)?;
     provider.models().find(|known| known.id() == model)?.context_window()
 }
+
+/// Most context tiers of a model that are kept; no provider has more than five.
+const MOST_SPANS: usize = 16;
 
 /// Provider, model and day.
 type Key = (String, String, i64);

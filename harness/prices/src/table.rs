@@ -1,5 +1,8 @@
 //! The effective table: the layers in their order, looked up for one call.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use harness_core::Digest;
 
 use crate::bundled;
@@ -47,7 +50,13 @@ pub struct ModelLimits {
 pub struct PriceTable {
     /// The strongest first.
     layers: Vec<Layer>,
+    /// Names nearest to those that were not found: looking through all takes longer than anything else here, and an unknown
+    /// model is priced again with each of its calls.
+    nearest: Arc<Mutex<HashMap<String, Vec<String>>>>,
 }
+
+/// How many unknown names are remembered; an agent may make up as many as it likes.
+const REMEMBERED: usize = 256;
 
 /// Rates found in some layer.
 pub(crate) struct Found {
@@ -70,7 +79,7 @@ impl PriceTable {
     pub fn bundled() -> PriceTable {
         let corrections = Layer::parse(CORRECTIONS, "corrections.toml")
             .expect("a test reads the corrections that are built in");
-        PriceTable { layers: vec![corrections] }
+        PriceTable { layers: vec![corrections], nearest: Arc::default() }
     }
 
     /// The same table under one more file: what it names wins over everything before.
@@ -84,6 +93,7 @@ impl PriceTable {
     /// The same table under one more layer.
     pub fn with_layer(mut self, layer: Layer) -> PriceTable {
         self.layers.insert(0, layer);
+        self.nearest = Arc::default();
         self
     }
 
@@ -206,11 +216,21 @@ impl PriceTable {
             Some(provider) => format!("{provider}/{}", served.model),
             None => served.model.to_owned(),
         };
+        let lock = || self.nearest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(nearest) = lock().get(served.model) {
+            return PriceWarning::UnknownModel { model, nearest: nearest.clone() };
+        }
         let ours =
             self.layers.iter().flat_map(|layer| layer.entries.iter().map(|entry| entry.model.as_str()));
         let theirs =
             bundled::calculator().providers().flat_map(|known| known.models().map(|model| model.id()));
-        PriceWarning::UnknownModel { model, nearest: nearest(served.model, ours.chain(theirs)) }
+        let nearest = nearest(served.model, ours.chain(theirs));
+        let mut remembered = lock();
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(served.model.to_owned(), nearest.clone());
+        PriceWarning::UnknownModel { model, nearest }
     }
 }
 
