@@ -48,7 +48,9 @@ impl Refusal {
     pub fn message(&self) -> String {
         let (kind, limit, used) = (self.scope.kind(), self.limit, self.used);
         match self.resource {
-            Resource::Tokens => format!("the {kind}'s budget of {limit} tokens is exhausted ({used} used)"),
+            Resource::Tokens => {
+                format!("the {kind}'s budget of {limit} tokens has no room for this request ({used} used)")
+            }
             Resource::Requests => format!("the {kind}'s budget of {limit} requests is exhausted"),
             Resource::Wall => format!("the {kind}'s time of {} s is over", limit / 1000),
             Resource::Price => {
@@ -56,7 +58,8 @@ impl Refusal {
             }
             Resource::Money => {
                 let usd = |nano: u64| nano as f64 / 1e9;
-                format!("the {kind}'s budget of ${:.4} is exhausted (${:.4} spent)", usd(limit), usd(used))
+                let (limit, used) = (usd(limit), usd(used));
+                format!("the {kind}'s budget of ${limit:.4} has no room for this request (${used:.4} spent)")
             }
         }
     }
