@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use harness_gateway::budget::{Budgets, Ledger, Limits, Line};
 use harness_gateway::proxy::{
@@ -51,6 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         concurrency: 1024,
         patience: Patience::default(),
         timeouts: Timeouts::default(),
+        drain: Duration::from_secs(20),
         old_cap_name: false,
         margin_percent: 0,
     })?);

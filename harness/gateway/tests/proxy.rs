@@ -88,6 +88,7 @@ fn spec(target: Target) -> UpstreamSpec {
             headers: Duration::from_secs(1),
             idle: Duration::from_secs(1),
         },
+        drain: Duration::from_secs(5),
         old_cap_name: false,
         margin_percent: 0,
     }
@@ -597,4 +598,82 @@ async fn body_that_is_too_large_is_refused_and_fifty_megabytes_are_not() {
     };
     assert_eq!(send(&address, "/v1/messages", &[], sized(50 << 20).into_bytes()).await.status, 200);
     assert_eq!(send(&address, "/v1/messages", &[], sized(65 << 20).into_bytes()).await.status, 413);
+}
+
+#[tokio::test]
+async fn http_2_kept_connections_and_chunked_bodies_are_served() {
+    let room = Room::new(script(SCRIPT), Budgets::default());
+    let address = room.listen("t").await;
+    let (path, body) = request("openai-chat", true);
+    let make =
+        || Request::post(format!("{address}{path}")).body(Full::new(Bytes::from(body.to_string()))).unwrap();
+    let mut bodies = Vec::new();
+    for http2 in [true, false] {
+        let client: Client<_, Full<Bytes>> =
+            Client::builder(TokioExecutor::new()).http2_only(http2).build_http();
+        for _ in 0..3 {
+            bodies
+                .push(client.request(make()).await.unwrap().into_body().collect().await.unwrap().to_bytes());
+        }
+    }
+    assert!(bodies.iter().all(|other| *other == bodies[0]) && bodies[0].ends_with(b"data: [DONE]\n\n"));
+
+    let mut stream = TcpStream::connect(address.trim_start_matches("http://")).await.unwrap();
+    let text = body.to_string();
+    let (first, rest) = text.split_at(10);
+    let chunked = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{first}\r\n{:x}\r\n{rest}\r\n0\r\n\r\n",
+        first.len(),
+        rest.len()
+    );
+    // Twice on one connection.
+    for _ in 0..2 {
+        stream.write_all(chunked.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"0\r\n\r\n") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+    }
+    assert_eq!(room.kept.wait(8).await.len(), 8);
+}
+
+#[tokio::test]
+async fn endless_stream_passes_with_little_memory_and_ends_when_the_agent_does() {
+    // A provider that never stops: one event of one line that never ends.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = format!("http://{}", listener.local_addr().unwrap());
+    let ended = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 64 << 10];
+        stream.read(&mut buffer).await.unwrap();
+        stream
+            .write_all(
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\ndata: \"",
+            )
+            .await
+            .unwrap();
+        while stream.write_all(&[b'x'; 16 << 10]).await.is_ok() {}
+    });
+    let mut settings = http(&upstream);
+    settings.drain = Duration::from_millis(300);
+    let room = Room::new(settings, Budgets::default());
+    let address = room.listen("t").await;
+    let (path, body) = request("openai", true);
+    let text = body.to_string();
+    let mut stream = TcpStream::connect(address.trim_start_matches("http://")).await.unwrap();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{text}", text.len());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut buffer = vec![0; 64 << 10];
+    let mut read = 0;
+    while read < 32 << 20 {
+        read += stream.read(&mut buffer).await.unwrap();
+    }
+    drop(stream);
+    let record = room.kept.wait(1).await.pop().unwrap();
+    assert_eq!((record.ended, record.usage.unwrap().source), (Ended::AgentLeft, Some(UsageSource::Estimate)));
+    tokio::time::timeout(Duration::from_secs(5), ended)
+        .await
+        .expect("the provider's connection is closed")
+        .unwrap();
 }

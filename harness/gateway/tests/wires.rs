@@ -329,6 +329,52 @@ fn recorded_answers_reconcile_with_what_the_agents_were_served() {
     );
 }
 
+/// The same call on three more wires, as gemini-cli, opencode and qwen-code account for it: each in buckets of its own.
+#[test]
+fn agents_own_accounts_follow_from_our_buckets() {
+    let Some(file) = shared("agents/gemini.json") else { return };
+    let read = |name: &str| std::fs::read_to_string(shared(name).unwrap()).unwrap();
+    let find = |name: &str, kind: &str| -> Value {
+        let text = read(name);
+        let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find(|line| line["type"] == kind).unwrap()
+    };
+    // What the endpoint said each time.
+    let wire = json!({"promptTokenCount": 1103, "cachedContentTokenCount": 509, "candidatesTokenCount": 114,
+        "thoughtsTokenCount": 97, "totalTokenCount": 1314});
+    let ours = by_name("google").unwrap().usage(&wire);
+    let [uncached, cached, output, thoughts] =
+        [ours.uncached_input_tokens, ours.cache_read_tokens, ours.output_tokens, ours.reasoning_tokens]
+            .map(Option::unwrap);
+
+    let gemini: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let theirs = &gemini["stats"]["models"]["mock"]["tokens"];
+    assert_eq!(theirs["input"], 2 * uncached);
+    assert_eq!(theirs["cached"], 2 * cached);
+    assert_eq!(theirs["thoughts"], 2 * thoughts);
+    assert_eq!(theirs["candidates"], 2 * (output - thoughts), "it leaves thoughts out");
+    // Its stream leaves them out of the output altogether: the finding that the gateway is there for.
+    assert_eq!(
+        find("agents/gemini.stream-json.jsonl", "result")["stats"]["output_tokens"],
+        2 * (output - thoughts)
+    );
+
+    let opencode = &find("agents/opencode.events.jsonl", "step_finish")["part"];
+    assert_eq!(opencode["tokens"]["input"], uncached);
+    assert_eq!(opencode["tokens"]["cache"]["read"], cached);
+    assert_eq!(opencode["tokens"]["output"], output - thoughts);
+    assert_eq!(opencode["tokens"]["reasoning"], thoughts);
+
+    let qwen = &find("agents/qwen.stream-json.jsonl", "result")["usage"];
+    assert_eq!(
+        qwen["input_tokens"],
+        2 * (uncached + cached),
+        "the same name as Claude's, with the cached ones in it"
+    );
+    assert_eq!(qwen["cache_read_input_tokens"], 2 * cached);
+    assert_eq!(qwen["output_tokens"], 2 * output);
+}
+
 #[test]
 fn usage_of_servers_with_their_own_ways_is_read_right() {
     let chat = |raw: Value| by_name("openai-chat").unwrap().usage(&raw);

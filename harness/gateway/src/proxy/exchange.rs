@@ -34,8 +34,6 @@ const ERROR_BYTES: usize = 1 << 20;
 const DEFAULT_OUTPUT: u64 = 32_000;
 /// How much longer than estimated a prompt may turn out, in hundredths, when it is near a dearer context tier.
 const TIER_MARGIN: u64 = 130;
-/// How long an answer is read on for its usage after its agent went away.
-const DRAIN: Duration = Duration::from_secs(20);
 /// How often a request that waits for others looks again, should it have missed them.
 const WAIT_STEP: Duration = Duration::from_millis(250);
 
@@ -377,7 +375,7 @@ impl Feeder {
                         piece = next => piece,
                         () = feed.closed() => {
                             self.feed = None;
-                            left_at = Some(tokio::time::Instant::now() + DRAIN);
+                            left_at = Some(tokio::time::Instant::now() + self.settlement.upstream.spec.drain);
                             continue;
                         }
                     },
@@ -426,7 +424,7 @@ impl Feeder {
             && feed.send(Ok(piece)).await.is_err()
         {
             self.feed = None;
-            *left_at = Some(tokio::time::Instant::now() + DRAIN);
+            *left_at = Some(tokio::time::Instant::now() + self.settlement.upstream.spec.drain);
         }
     }
 }

@@ -79,6 +79,8 @@ pub struct UpstreamSpec {
     pub patience: Patience,
     /// How long each part of a request may take.
     pub timeouts: Timeouts,
+    /// How long an answer is read on for its usage after its agent went away.
+    pub drain: Duration,
     /// Whether it is another's server that speaks Chat Completions, and may know only the old name of the output cap.
     pub old_cap_name: bool,
     /// By how much its tokenizer counts more than ours, in hundredths: what estimates are raised by.
