@@ -134,6 +134,7 @@ fn row(record: &TrialRecord) -> TrialRow {
         duration_ms: record.durations,
         cpu_ms: record.cpu_ms,
         peak_memory_bytes: record.peak_memory_bytes,
+        network: record.network.clone(),
         integrity: record.integrity.clone(),
         tries: record.tries.iter().map(try_row).collect(),
         sandbox: record.sandbox.clone(),

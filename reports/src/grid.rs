@@ -6,6 +6,12 @@ use crate::text::{Align, Cut, clean, fit, pad, width};
 const GAP: usize = 2;
 /// No column is made narrower than this.
 const LEAST: usize = 3;
+/// Names are what people look for: they keep this while sentences give way, …
+const NAME_ROOM: usize = 32;
+/// … and this while columns that matter little are left out for them.
+const NAME_WANTED: usize = 20;
+/// Columns of this rank and above matter that little.
+const LITTLE: u8 = 4;
 
 /// What a cell means, for colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -186,20 +192,26 @@ impl Grid {
     /// Which columns are shown, and how wide each is.
     fn layout(&self, natural: &[usize], room: usize) -> (Vec<usize>, Vec<usize>) {
         let mut shown: Vec<usize> = (0..self.columns.len()).collect();
+        let least = |at: &usize, of_names: usize| match self.columns[*at].flex {
+            Some((least, Cut::Middle)) => least.max(of_names).min(natural[*at]),
+            Some((least, _)) => least.min(natural[*at]),
+            None => natural[*at],
+        };
         loop {
-            let least = |at: &usize| match self.columns[*at].flex {
-                Some((least, _)) => least.min(natural[*at]),
-                None => natural[*at],
-            };
             let gaps = GAP * shown.len().saturating_sub(1);
-            let needed: usize = shown.iter().map(least).sum::<usize>() + gaps;
+            let needed = |of_names| shown.iter().map(|at| least(at, of_names)).sum::<usize>() + gaps;
+            let (wanted, bare) = (needed(NAME_WANTED), needed(0));
             let droppable = shown.iter().copied().filter(|at| self.columns[*at].rank > 0);
             match droppable.max_by_key(|at| self.columns[*at].rank) {
-                Some(at) if needed > room => shown.retain(|other| *other != at),
+                Some(at) if bare > room || (wanted > room && self.columns[at].rank >= LITTLE) => {
+                    shown.retain(|other| *other != at);
+                }
                 _ => {
                     let mut widths: Vec<usize> = shown.iter().map(|at| natural[*at]).collect();
-                    let floors: Vec<usize> = shown.iter().map(least).collect();
-                    shrink(&mut widths, &floors, room.saturating_sub(gaps));
+                    for of_names in [NAME_ROOM, 0] {
+                        let floors: Vec<usize> = shown.iter().map(|at| least(at, of_names)).collect();
+                        shrink(&mut widths, &floors, room.saturating_sub(gaps));
+                    }
                     // Nothing left to leave out: everything gives way.
                     shrink(&mut widths, &vec![LEAST; shown.len()], room.saturating_sub(gaps));
                     return (shown, widths);
@@ -255,6 +267,28 @@ mod tests {
         grid.push(vec![Cell::new("a"), Cell::new("$1"), Cell::new("because of many things that went wrong")]);
         assert_eq!(grid.lines(60, false)[0], "task  cost  why");
         assert_eq!(grid.lines(20, false), ["task  cost", "a       $1", "(no room for: why)"]);
+    }
+
+    #[test]
+    fn grid_shortens_sentences_and_leaves_out_what_matters_little_before_it_shortens_names() {
+        let mut grid = Grid::new(vec![
+            Column::name("task"),
+            Column::number("time", 1),
+            Column::number("tests", LITTLE),
+            Column::prose("why", 2),
+        ]);
+        let (name, why) = ("a-name-of-thirty-two-characters-", "because of many things that went wrong");
+        grid.push([name, "1m02s", "12/12", why].map(Cell::new).to_vec());
+        let row = |room: usize| grid.lines(room, false)[1].clone();
+        assert_eq!(
+            row(80),
+            "a-name-of-thirty-two-characters-  1m02s  12/12  because of many things that wen…"
+        );
+        assert_eq!(row(70), "a-name-of-thirty-two-characters-  1m02s  12/12  because of many thing…");
+        // There is no room for all of the name; what there is goes to it.
+        assert_eq!(row(60), "a-name-of-th…characters-  1m02s  12/12  because of many thi…");
+        assert_eq!(row(50), "a-name-of-…haracters-  1m02s  because of many thi…");
+        assert_eq!(grid.lines(50, false)[2], "(no room for: tests)");
     }
 
     #[test]

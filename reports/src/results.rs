@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use harness_core::manifest::{InvalidTask, Setting, SkippedTask, TaskNote};
 use harness_core::record::{SandboxNote, StepRecord};
 use harness_core::{
-    AgentExit, Blame, DiffStat, Digest, Durations, Finding, NanoUsd, Outcome, Phase, RunId, TestCounts, Usage,
+    AgentExit, Blame, Connections, DiffStat, Digest, Durations, Finding, NanoUsd, Outcome, Phase, RunId,
+    TestCounts, Usage,
 };
 use serde::{Deserialize, Serialize};
 
@@ -218,6 +219,9 @@ pub struct TrialRow {
     pub cpu_ms: Option<u64>,
     /// Largest memory of the sandbox.
     pub peak_memory_bytes: Option<u64>,
+    /// Connections that were tried; `None` when nobody watched, or there was no network.
+    #[serde(default)]
+    pub network: Option<Connections>,
     /// What touches trust.
     pub integrity: Vec<Finding>,
     /// Every try, the last one included.

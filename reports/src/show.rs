@@ -31,6 +31,17 @@ pub fn count(value: u64) -> String {
     }
 }
 
+/// Bytes: `999 B`, `12.3 KiB`, `4.5 MiB`, `6.7 GiB`.
+pub fn bytes(value: u64) -> String {
+    let number = value as f64;
+    match value {
+        0..1_024 => format!("{value} B"),
+        1_024..1_048_000 => format!("{:.1} KiB", number / 1024.0),
+        1_048_000..1_073_000_000 => format!("{:.1} MiB", number / 1_048_576.0),
+        _ => format!("{:.1} GiB", number / 1_073_741_824.0),
+    }
+}
+
 /// Dollars: cents from a dollar up, four digits below.
 pub fn usd(value: f64) -> String {
     if value.abs() >= 1.0 || value == 0.0 { format!("${value:.2}") } else { format!("${value:.4}") }

@@ -1,5 +1,7 @@
 //! One trial's story: what happened in which order, why it ended as it did, and where its files are.
 
+mod connections;
+
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -263,9 +265,17 @@ fn finished(page: &mut Page, trial: &TrialRow) {
         2,
         &format!("{}, root {}, network {}", sandbox.backend, sandbox.rootfs, sandbox.network),
     );
+    if let Some(tests) = &sandbox.verifier_network {
+        page.say(Paint::Plain, 2, &format!("network of the tests: {tests}"));
+    }
     // What the sandbox and the image both say is said once.
     for weakness in sandbox.weaknesses.iter().collect::<std::collections::BTreeSet<_>>() {
         page.say(Paint::Odd, 2, &format!("weak: {weakness}"));
+    }
+    match &trial.network {
+        Some(tried) => connections::tell(page, tried),
+        None if sandbox.network == "open" => page.say(Paint::Odd, 2, "connections: nobody watched"),
+        None => {}
     }
     if !trial.integrity.is_empty() {
         page.head("integrity");

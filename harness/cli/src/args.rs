@@ -152,7 +152,7 @@ pub struct RunOptions {
     /// Name of the run. Default: the date, the time and the suite
     #[arg(long, value_name = "ID", help_heading = "Running")]
     pub run_id: Option<String>,
-    /// Say what would be run, and run nothing
+    /// Say what would be run, and what would be built or pulled for it; do nothing
     #[arg(long, help_heading = "Running")]
     pub dry_run: bool,
 
@@ -328,6 +328,9 @@ pub struct Doctor {
 /// `harness clean`
 #[derive(Debug, Args)]
 pub struct Clean {
+    /// Remove the images, too, that harness built or pulled on a container engine and that nobody uses
+    #[arg(long)]
+    pub images: bool,
     /// Only say what would be removed
     #[arg(long)]
     pub dry_run: bool,

@@ -191,31 +191,36 @@ fn refusal(
     task: &Task,
     cells: &[Cell],
 ) -> Option<String> {
-    let mode = match network {
-        Some(mode) => mode.clone(),
-        None => match networks(task).as_slice() {
-            [one] => one.clone(),
-            several => {
-                let modes: Vec<_> = several.iter().map(ToString::to_string).collect();
-                return Some(format!(
-                    "its phases want different networks ({}), and a sandbox has one: --network MODE gives all of them the same",
-                    modes.join(", ")
-                ));
-            }
-        },
-    };
-    let spec = harness_core::EnvironmentSpec { network: mode, ..task.environment.clone() };
-    let request = EnvironmentRequest { spec, digest: task.digest.clone(), log: None };
-    if let Err(error) = backend.admit(&request) {
-        return Some(error.to_string());
+    let modes = networks(network, task);
+    let per_phase = backend.caps().network_per_phase;
+    if let (several @ [_, _, ..], false) = (&modes[..], per_phase) {
+        let modes: Vec<_> = several.iter().map(ToString::to_string).collect();
+        return Some(format!(
+            "its phases want different networks ({}), and a sandbox of {} has one: --network MODE gives all of them the same",
+            modes.join(", "),
+            backend.name()
+        ));
     }
-    for step in &task.steps {
-        let VerifierMode::Separate(Some(own)) = &step.verifier.mode else { continue };
-        let mode = network.unwrap_or(&own.network).clone();
-        let spec = harness_core::EnvironmentSpec { network: mode, ..(**own).clone() };
+    // What holds while the sandbox is made ready; where networks cannot change, what comes next holds then too.
+    let ready = network.unwrap_or(&task.environment.network);
+    for mode in modes.into_iter().chain(per_phase.then(|| ready.clone())) {
+        let spec = harness_core::EnvironmentSpec { network: mode, ..task.environment.clone() };
         let request = EnvironmentRequest { spec, digest: task.digest.clone(), log: None };
         if let Err(error) = backend.admit(&request) {
-            return Some(format!("its verifier: {error}"));
+            return Some(error.to_string());
+        }
+    }
+    for step in &task.steps {
+        let VerifierMode::Separate(own) = &step.verifier.mode else { continue };
+        let own = own.as_deref().unwrap_or(&task.environment);
+        let tests = network.unwrap_or_else(|| task.verifier_network(step));
+        let before = network.unwrap_or(&own.network);
+        for mode in [before, tests].iter().skip(usize::from(!per_phase)) {
+            let spec = harness_core::EnvironmentSpec { network: (*mode).clone(), ..own.clone() };
+            let request = EnvironmentRequest { spec, digest: task.digest.clone(), log: None };
+            if let Err(error) = backend.admit(&request) {
+                return Some(format!("its verifier: {error}"));
+            }
         }
     }
     if let Some(why) = backend.caps().single_user.as_ref().filter(|_| task.hints.users) {
@@ -227,13 +232,16 @@ fn refusal(
 }
 
 /// The networks that the phases of a task's own sandbox want, each once.
-fn networks(task: &Task) -> Vec<NetworkMode> {
-    let own = &task.environment.network;
+fn networks(told: Option<&NetworkMode>, task: &Task) -> Vec<NetworkMode> {
+    if let Some(told) = told {
+        return vec![told.clone()];
+    }
     let mut all: Vec<NetworkMode> = Vec::new();
     for step in &task.steps {
-        let verifier = (step.verifier.mode == VerifierMode::Shared).then_some(step.verifier.network.as_ref());
-        let phases = [Some(step.agent.network.as_ref()), verifier];
-        all.extend(phases.into_iter().flatten().map(|mode| mode.unwrap_or(own).clone()));
+        all.push(task.agent_network(step).clone());
+        if step.verifier.mode == VerifierMode::Shared {
+            all.push(task.verifier_network(step).clone());
+        }
     }
     all.sort();
     all.dedup();
@@ -303,6 +311,7 @@ pub fn manifest(
             backend: backend.name().to_owned(),
             rootfs: settings.text("rootfs").to_owned(),
             network: settings.text("network").to_owned(),
+            verifier_network: None,
             weaknesses: backend.caps().weaknesses.clone(),
         },
     })

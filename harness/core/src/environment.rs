@@ -74,6 +74,22 @@ pub enum NetworkMode {
     Allowlist(Vec<String>),
 }
 
+impl NetworkMode {
+    /// Whether more can be reached than through the other. Of two lists of hosts each reaches further than the other.
+    pub fn is_wider_than(&self, other: &NetworkMode) -> bool {
+        let breadth = |mode: &NetworkMode| match mode {
+            NetworkMode::None => 0,
+            NetworkMode::Gateway => 1,
+            NetworkMode::Allowlist(_) => 2,
+            NetworkMode::Open => 3,
+        };
+        match (self, other) {
+            (NetworkMode::Allowlist(ours), NetworkMode::Allowlist(theirs)) => ours != theirs,
+            _ => breadth(self) > breadth(other),
+        }
+    }
+}
+
 impl fmt::Display for NetworkMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

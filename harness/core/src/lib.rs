@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod connection;
 pub mod digest;
 pub mod environment;
 pub mod event;
@@ -19,6 +20,7 @@ pub mod task;
 pub mod usage;
 pub mod variant;
 
+pub use connection::{Connection, ConnectionResult, Connections};
 pub use digest::Digest;
 pub use environment::{EnvironmentSource, EnvironmentSpec, Healthcheck, Limits, NetworkMode};
 pub use event::Event;

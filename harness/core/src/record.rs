@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentExit, NanoUsd, Outcome, Phase, TrialId, Usage};
+use crate::{AgentExit, Connections, NanoUsd, Outcome, Phase, TrialId, Usage};
 
 /// A finished trial: the last word on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct TrialRecord {
     pub cpu_ms: Option<u64>,
     /// Largest memory of the sandbox, bytes.
     pub peak_memory_bytes: Option<u64>,
+    /// Connections that were tried through its network in the try that counts; `None` when nobody watched, or there was none.
+    #[serde(default)]
+    pub network: Option<Connections>,
     /// What was seen that touches trust.
     pub integrity: Vec<Finding>,
     /// Which sandbox it ran in, and what that one does not isolate.
@@ -182,6 +185,9 @@ pub struct SandboxNote {
     pub rootfs: String,
     /// The network that held while the agent worked.
     pub network: String,
+    /// The network of the tests, where it was another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verifier_network: Option<String>,
     /// What it does not isolate or could not limit here, one sentence each.
     pub weaknesses: Vec<String>,
 }

@@ -38,6 +38,22 @@ pub struct Task {
     pub hints: Hints,
 }
 
+impl Task {
+    /// Whom the agent may talk to in this step.
+    pub fn agent_network<'a>(&'a self, step: &'a Step) -> &'a NetworkMode {
+        step.agent.network.as_ref().unwrap_or(&self.environment.network)
+    }
+
+    /// Whom the tests may talk to in this step: what the phase says, else what holds in the sandbox where they run.
+    pub fn verifier_network<'a>(&'a self, step: &'a Step) -> &'a NetworkMode {
+        let own = match &step.verifier.mode {
+            VerifierMode::Separate(Some(environment)) => &environment.network,
+            VerifierMode::Separate(None) | VerifierMode::Shared => &self.environment.network,
+        };
+        step.verifier.network.as_ref().unwrap_or(own)
+    }
+}
+
 /// What selections (`--filter`) can ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traits {
@@ -102,6 +118,10 @@ pub struct AgentPhase {
     pub user: Option<String>,
     /// Overrides the environment's network while the agent works.
     pub network: Option<NetworkMode>,
+    /// Folder inside with skills for the agent: an agent that knows such a thing takes over what is in it.
+    pub skills_dir: Option<String>,
+    /// A conversation (ATIF) that the agent is told it has had before the first instruction.
+    pub trajectory: Option<PathBuf>,
 }
 
 /// How one step is judged.

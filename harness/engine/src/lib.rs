@@ -6,7 +6,9 @@
 
 pub mod agents;
 pub mod cancel;
+mod environments;
 pub mod history;
+mod ignore;
 pub mod journal_writer;
 pub mod machine;
 pub mod run;

@@ -15,6 +15,7 @@ use harness_sandbox::Backend;
 
 use crate::agents::Agent;
 use crate::cancel::{Cancel, Stage};
+use crate::environments::Environments;
 use crate::journal_writer::{JournalWriteError, JournalWriter, Watcher};
 use crate::machine::Machine;
 use crate::run_dir::{RunDir, RunDirError};
@@ -223,6 +224,8 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
     let dir = spec.dir;
     let (backend, run) = (spec.backend, spec.run.to_string());
     let trouble = Trouble::default();
+    let environments = Environments::new(backend.clone(), dir.path(), settings.jobs);
+    let ahead = environments.ahead(queue.iter().map(|ready| ready.task.clone()));
     let make = |ready: Ready| {
         Arc::new(TrialContext {
             dir: dir.trial(&ready.id),
@@ -235,6 +238,7 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
             variant: ready.cell.variant,
             agent: ready.cell.agent,
             backend: backend.clone(),
+            environments: environments.clone(),
             settings: settings.clone(),
             journal: writer.clone(),
             cancel: cancel.clone(),
@@ -242,6 +246,8 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
         })
     };
     let ran = scheduler::drain(queue, make, &settings, &cancel, &writer).await;
+    // What nobody wants any more is not made.
+    drop(ahead);
     end.finished += ran.finished;
     end.skipped += ran.skipped;
     end.harness_faults += ran.harness_faults;

@@ -677,3 +677,28 @@ async fn endless_stream_passes_with_little_memory_and_ends_when_the_agent_does()
         .expect("the provider's connection is closed")
         .unwrap();
 }
+
+#[tokio::test]
+async fn upstream_over_tls_is_set_up_and_a_server_without_it_is_told_so() {
+    // Whoever answers in plain text on a TLS port is no server that we may send a key to.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+            let mut said = vec![0; 4096];
+            let read = stream.read(&mut said).await.unwrap_or(0);
+            kept.lock().unwrap().push(String::from_utf8_lossy(&said[..read]).into_owned());
+        }
+    });
+    // A machine without any roots cannot have upstreams over TLS, and says so when one is set up.
+    let Ok(upstream) = Upstream::new(http(&address.replace("http://", "https://"))) else { return };
+    let room = Room { upstream: Arc::new(upstream), ..Room::new(http(&address), Budgets::default()) };
+    let (path, body) = request("openai", false);
+    assert_eq!(post(&room.listen("t").await, path, &body).await.status, 502);
+    let record = room.kept.wait(1).await.pop().unwrap();
+    assert_eq!(record.ended, Ended::UpstreamDown);
+    assert!(!seen.lock().unwrap().iter().any(|request| request.contains(REAL_KEY)));
+}

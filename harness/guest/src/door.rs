@@ -6,14 +6,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use harness_guest::message::{Request, SECRET_BYTES};
-use harness_guest::recipe::Recipe;
+use harness_guest::message::{Failure, Reply, Request, SECRET_BYTES};
 use harness_guest::{socket, sys};
 
-use crate::init;
+use crate::arrive::{Held, arrive};
+use crate::{exec, init};
 
 /// Candidates at a time; the next one waits in the kernel's queue.
 const MOST: usize = 4;
@@ -27,6 +28,14 @@ pub(crate) struct Door {
     listener: OwnedFd,
     secret: [u8; SECRET_BYTES],
     candidates: Vec<(OwnedFd, u64)>,
+    /// How long to wait for a successor.
+    pub(crate) linger_ms: u64,
+}
+
+/// What a PID 1 has that somebody else's sandbox was made around.
+pub(crate) struct Behind {
+    pub(crate) door: Door,
+    pub(crate) held: Option<Held>,
 }
 
 /// Waits for the host at `path`, then serves it as PID 1. Comes back only with an error.
@@ -36,37 +45,36 @@ pub(crate) fn run(path: &Path) -> io::Result<()> {
         return Err(io::Error::other("not PID 1 of a process namespace"));
     }
     let listener = OwnedFd::from(UnixListener::bind(path)?);
+    // Who may reach the folder may knock: the host need not be root.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
     // SAFETY: plain calls on our own descriptor; `listen` again only shortens the queue.
     unsafe {
         sys::check(libc::listen(listener.as_raw_fd(), BACKLOG))?;
         libc::prctl(libc::PR_SET_DUMPABLE, 0);
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     }
-    let (control, secret) = loop {
+    let (control, secret, arrival) = loop {
         let control = accept(&listener, 0)?;
         if let Some(frame) = socket::receive(control.as_fd())?
-            && let Ok(Request::Secret { secret }) = Request::decode(&frame.body)
+            && let Ok(Request::Arrive { secret, arrival }) = Request::decode(&frame.body)
         {
-            break (control, secret);
+            break (control, secret, arrival);
+        }
+    };
+    let (basis, held) = match arrive(&arrival) {
+        Ok(arrived) => arrived,
+        Err(trouble) => {
+            let reply = Reply::Failed { call: 0, kind: Failure::Host, message: trouble.to_string() };
+            socket::send(control.as_fd(), &reply.encode(), &[])?;
+            return Err(trouble.source);
         }
     };
     // SAFETY: plain fcntl on our own descriptor.
     sys::check(unsafe { libc::fcntl(listener.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) })?;
-    let door = Door { listener, secret, candidates: Vec::new() };
-    init::run_behind(&recipe(), control, door)
-}
-
-/// The engine has seen to everything else: only the capability that keeps views closed is taken from commands.
-fn recipe() -> Recipe {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let set = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
-    };
-    let ours = set("CapBnd:") & set("CapPrm:");
-    // WAKE_ALARM or AUDIT_WRITE: what a command misses least.
-    let extra = [1 << 35, 1 << 29].into_iter().find(|bit| ours & bit != 0).unwrap_or(0);
-    Recipe { capabilities: ours & !extra, view_capabilities: extra, ..Recipe::default() }
+    exec::bound(&basis)?;
+    basis.first_filters.iter().try_for_each(|filter| exec::install(filter))?;
+    let door = Door { listener, secret, candidates: Vec::new(), linger_ms: arrival.linger_ms };
+    init::run_behind(&basis, control, Behind { door, held })
 }
 
 fn accept(listener: &OwnedFd, flags: libc::c_int) -> io::Result<OwnedFd> {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use harness_guest::message::Exec;
-use harness_guest::recipe::Recipe;
+use harness_guest::recipe::Basis;
 use harness_guest::sys;
 
 use crate::kill;
@@ -24,7 +24,9 @@ pub(crate) struct Started {
 
 /// What PID 1 holds that starting needs.
 pub(crate) struct Surroundings<'a> {
-    pub(crate) recipe: &'a Recipe,
+    pub(crate) basis: &'a Basis,
+    /// Largest number of processes, where no cgroup counts them.
+    pub(crate) nproc: Option<u64>,
     /// `/dev/null` as it was before anything ran.
     pub(crate) null: &'a OwnedFd,
     /// `/dev/pts` likewise.
@@ -140,13 +142,13 @@ fn try_become(
     sys::check(unsafe { libc::chdir(cwd.as_ptr()) }).map_err(|error| {
         Refused::Inside(format!("cannot enter {}: {error}", String::from_utf8_lossy(&exec.cwd)))
     })?;
-    if let Some(count) = around.recipe.nproc {
+    if let Some(count) = around.nproc {
         let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
         // SAFETY: the structure lives across the call.
         unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit) };
     }
     drop_rights(&account, around)?;
-    for filter in &around.recipe.filters {
+    for filter in &around.basis.filters {
         install(filter).map_err(host("install the system call filter"))?;
     }
     run(exec, &account)
@@ -169,27 +171,39 @@ fn default_signals() {
     }
 }
 
+/// Takes from what is started later whatever no command may have, for all of them at once. (A bound holds at `execve`: PID 1
+/// itself keeps what it has.)
+pub(crate) fn bound(basis: &Basis) -> io::Result<()> {
+    bound_by(!(basis.capabilities | basis.view_capabilities), basis)
+}
+
+fn bound_by(dropped: u64, basis: &Basis) -> io::Result<()> {
+    for capability in (0..64).filter(|number| dropped & (1 << number) != 0) {
+        // SAFETY: plain prctl.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } == 0 {
+            continue;
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            // The kernel's list ends here.
+            Some(libc::EINVAL) => break,
+            // Who has nothing to give away gains nothing from it: an engine may have started us without rights.
+            Some(libc::EPERM) if basis.capabilities == 0 => break,
+            _ => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn drop_rights(account: &Account, around: &Surroundings<'_>) -> Result<(), Refused> {
-    let recipe = around.recipe;
-    let extra = if around.view.is_some() { recipe.view_capabilities } else { 0 };
-    let bounding = recipe.capabilities | extra;
+    let basis = around.basis;
+    let extra = if around.view.is_some() { basis.view_capabilities } else { 0 };
+    let bounding = basis.capabilities | extra;
+    // The others are gone since `bound`.
+    let too_many = basis.view_capabilities & !bounding;
+    bound_by(too_many, basis).map_err(host("drop a capability"))?;
     // SAFETY: plain calls; the list of groups lives across its call.
     unsafe {
-        for capability in 0..64 {
-            // The kernel's list ends where it says EINVAL.
-            if bounding & (1 << capability) == 0
-                && libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0
-            {
-                let error = io::Error::last_os_error();
-                match error.raw_os_error() {
-                    Some(libc::EINVAL) => break,
-                    // Who has nothing to give away gains nothing from it: an engine may have started us without rights.
-                    Some(libc::EPERM) if recipe.capabilities == 0 => break,
-                    _ => {}
-                }
-                return Err(Refused::Host("drop a capability", error));
-            }
-        }
         libc::prctl(libc::PR_SET_KEEPCAPS, libc::c_ulong::from(extra != 0), 0, 0, 0);
         if account.uid != 0 || account.gid != 0 || !account.groups.is_empty() {
             let missing = |error: io::Error| {

@@ -5,22 +5,34 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use harness_guest::message::FileOp;
+use harness_guest::changes::{self, Stack};
+use harness_guest::message::{FileOp, Layers};
 use harness_guest::sys::{self, OpenHow};
 use harness_guest::tree::{self, Destination, Error, Receive, Replace, Send};
 
+use crate::arrive::Held;
 use crate::setup::{exit, folder_at};
 
 /// Most entries that one `put` may have.
 const MOST_ENTRIES: u64 = 4_000_000;
 
+/// Where it is done.
+pub(crate) struct Where<'a> {
+    /// Mount namespace of the view.
+    pub(crate) view: Option<&'a OwnedFd>,
+    /// The image's layers, where PID 1 keeps them.
+    pub(crate) held: Option<&'a Held>,
+    /// Whether there is but one id.
+    pub(crate) one_id: bool,
+}
+
 /// Forks; the child tells the outcome on the socket.
-pub(crate) fn start(op: &FileOp, socket: &OwnedFd, view: Option<&OwnedFd>, one_id: bool) -> io::Result<()> {
+pub(crate) fn start(op: &FileOp, socket: &OwnedFd, place: &Where<'_>) -> io::Result<()> {
     // SAFETY: PID 1 has one thread.
     if sys::check(unsafe { libc::fork() })? != 0 {
         return Ok(());
     }
-    if let Some(view) = view {
+    if let Some(view) = place.view {
         // SAFETY: plain setns.
         if unsafe { libc::setns(view.as_raw_fd(), libc::CLONE_NEWNS) } != 0 {
             exit(1);
@@ -28,16 +40,16 @@ pub(crate) fn start(op: &FileOp, socket: &OwnedFd, view: Option<&OwnedFd>, one_i
     }
     // SAFETY: plain calls. SIGPIPE is ignored in PID 1: a host that went away is an error like others.
     unsafe { libc::umask(0o022) };
-    let told = socket.try_clone().map(|copy| serve(op, File::from(copy), one_id));
+    let told = socket.try_clone().map(|copy| serve(op, File::from(copy), place));
     exit(i32::from(!matches!(told, Ok(Ok(())))))
 }
 
-fn serve(op: &FileOp, socket: File, one_id: bool) -> io::Result<()> {
+fn serve(op: &FileOp, socket: File, place: &Where<'_>) -> io::Result<()> {
     let mut to = BufWriter::with_capacity(64 << 10, socket.try_clone()?);
     let outcome = match op {
         FileOp::Put { at, owner } => {
             // With a single id there is nobody else to give anything to.
-            let owner = if one_id { None } else { Some(*owner) };
+            let owner = if place.one_id { None } else { Some(*owner) };
             put(at, owner, &mut BufReader::with_capacity(64 << 10, socket))
         }
         FileOp::Get { from, limit, max_entries, exclude } => {
@@ -45,9 +57,35 @@ fn serve(op: &FileOp, socket: File, one_id: bool) -> io::Result<()> {
             get(from, &what, &mut to)
         }
         FileOp::Read { path, limit } => read(path, *limit, &mut to),
+        FileOp::Changes { layers, limit } => changed(place.held, layers, *limit, &mut to),
     };
     tree::finish(&mut to, &outcome)?;
     to.flush()
+}
+
+fn changed(held: Option<&Held>, layers: &Layers, limit: u64, to: &mut impl Write) -> Result<(), Error> {
+    let host = |error| Error::Host("open the layers".to_owned(), error);
+    let held = held.ok_or_else(|| Error::Missing("no layers are kept here".to_owned()))?;
+    let top = held.enter().map_err(|error| Error::Host(error.what, error.source))?;
+    let open = |path: &Vec<u8>| {
+        let path = sys::c_string(path)?;
+        let how = OpenHow {
+            flags: (libc::O_RDONLY | libc::O_DIRECTORY) as u64,
+            mode: 0,
+            // Engines use links of their own for layers' names; what was written lies below the folders that they lead to.
+            resolve: libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS,
+        };
+        sys::openat2(top.as_fd(), &path, how)
+    };
+    let stack = Stack {
+        at: b"",
+        uppers: layers.uppers.iter().map(open).collect::<io::Result<_>>().map_err(host)?,
+        lowers: layers.lowers.iter().map(open).collect::<io::Result<_>>().map_err(host)?,
+    };
+    let mut found = Vec::new();
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    changes::list(&stack, &layers.mount_points, limit, &mut found)?;
+    tree::send_bytes(&mut changes::encode(&found).as_slice(), to, u64::MAX)
 }
 
 fn root() -> Result<OwnedFd, Error> {

@@ -7,11 +7,12 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use harness_guest::message::{Ended, Failure, Reply, Request};
-use harness_guest::recipe::Recipe;
+use harness_guest::recipe::Basis;
 use harness_guest::socket::{self, Frame};
 use harness_guest::sys;
 
-use crate::door::Door;
+use crate::arrive::Held;
+use crate::door::{Behind, Door};
 use crate::exec::{self, Surroundings};
 use crate::files;
 use crate::kill::{self, Reaped, Tree};
@@ -24,13 +25,13 @@ const SWEEP_MS: u64 = 5;
 const REPORT_LIMIT: u64 = 4096;
 
 /// Serves the control socket until the host closes it, which ends everything in the sandbox.
-pub(crate) fn run(recipe: &Recipe, control: OwnedFd, commands_groups: Vec<OwnedFd>) -> ! {
-    serve(Init::new(recipe, control, None, commands_groups))
+pub(crate) fn run(basis: &Basis, nproc: Option<u64>, control: OwnedFd, commands_groups: Vec<OwnedFd>) -> ! {
+    serve(Init::new(basis, control, None, commands_groups).map(|init| Init { nproc, ..init }))
 }
 
-/// The same where a successor may take over: then the sandbox outlives its host.
-pub(crate) fn run_behind(recipe: &Recipe, control: OwnedFd, door: Door) -> ! {
-    serve(Init::new(recipe, control, Some(door), Vec::new()))
+/// The same where a successor may take over: then the sandbox outlives its host for a while.
+pub(crate) fn run_behind(basis: &Basis, control: OwnedFd, behind: Behind) -> ! {
+    serve(Init::new(basis, control, Some(behind), Vec::new()))
 }
 
 fn serve(init: io::Result<Init<'_>>) -> ! {
@@ -41,11 +42,16 @@ fn serve(init: io::Result<Init<'_>>) -> ! {
 }
 
 struct Init<'a> {
-    recipe: &'a Recipe,
+    basis: &'a Basis,
+    nproc: Option<u64>,
     /// `None` between a host and its successor.
     control: Option<OwnedFd>,
     /// Where a successor may come from.
     door: Option<Door>,
+    /// When nobody came any more.
+    lonely_at: Option<u64>,
+    /// The image's layers, where the host has none to give.
+    held: Option<Held>,
     signals: OwnedFd,
     null: OwnedFd,
     terminals: OwnedFd,
@@ -94,9 +100,9 @@ enum State {
 
 impl<'a> Init<'a> {
     fn new(
-        recipe: &'a Recipe,
+        basis: &'a Basis,
         control: OwnedFd,
-        door: Option<Door>,
+        behind: Option<Behind>,
         commands_groups: Vec<OwnedFd>,
     ) -> io::Result<Init<'a>> {
         // "Everything but PID 1" is everything that we may kill: elsewhere that would be the whole machine.
@@ -104,6 +110,7 @@ impl<'a> Init<'a> {
         if unsafe { libc::getpid() } != 1 {
             return Err(io::Error::other("not PID 1 of a process namespace"));
         }
+        let (door, held) = behind.map_or((None, None), |behind| (Some(behind.door), behind.held));
         let null = sys::open(c"/dev/null", libc::O_RDWR)?;
         // SAFETY: nothing owns 0, 1, 2 here; from now on they are harmless, and no descriptor that comes in gets their number.
         unsafe {
@@ -123,6 +130,7 @@ impl<'a> Init<'a> {
         let mut kept =
             vec![null.as_raw_fd(), control.as_raw_fd(), terminals.as_raw_fd(), signals.as_raw_fd()];
         kept.extend(door.as_ref().map(Door::listener));
+        kept.extend(held.iter().flat_map(Held::descriptors));
         kept.extend(commands_groups.iter().map(AsRawFd::as_raw_fd));
         kept.sort_unstable();
         let mut next = 3;
@@ -131,13 +139,13 @@ impl<'a> Init<'a> {
             next = fd + 1;
         }
         sys::close_range(next, i32::MAX);
-        for filter in &recipe.first_filters {
-            exec::install(filter)?;
-        }
         Ok(Init {
-            recipe,
+            basis,
+            nproc: None,
             control: Some(control),
             door,
+            lonely_at: None,
+            held,
             signals,
             null,
             terminals,
@@ -218,8 +226,12 @@ impl<'a> Init<'a> {
                 polled[2 + reporting.len() + building..].iter().map(|slot| slot.revents != 0).collect();
             if let Some(successor) = self.door.as_mut().and_then(|door| door.look(&ready)) {
                 self.let_go();
+                self.lonely_at = None;
                 self.control = Some(successor);
                 self.reply(&Reply::Ready, Vec::new())?;
+            }
+            if self.lonely_at.is_some_and(|at| at <= sys::now_ms()) {
+                return Ok(());
             }
             self.keep_deadlines()?;
         }
@@ -232,6 +244,8 @@ impl<'a> Init<'a> {
 
     /// The host is gone, and a successor may come. What it was to be told is nobody's any more.
     fn let_go(&mut self) {
+        let linger = self.door.as_ref().map_or(0, |door| door.linger_ms);
+        self.lonely_at = Some(sys::now_ms().saturating_add(linger));
         self.control = None;
         self.outbox.clear();
     }
@@ -245,7 +259,8 @@ impl<'a> Init<'a> {
                     return self.fail(call, Failure::Host, "there is no such view".to_owned());
                 };
                 let around = Surroundings {
-                    recipe: self.recipe,
+                    basis: self.basis,
+                    nproc: self.nproc,
                     null: &self.null,
                     terminals: &self.terminals,
                     commands_groups: &self.commands_groups,
@@ -298,14 +313,18 @@ impl<'a> Init<'a> {
                     self.fail(call, Failure::Host, format!("listen on port {port} inside: {error}"))
                 }
             },
-            Request::Secret { .. } => Ok(()),
+            Request::Secret { .. } | Request::Arrive { .. } => Ok(()),
+            Request::End => exit(0),
             Request::Files { call, view, op } => {
                 let Some(view) = self.place(view) else {
                     return self.fail(call, Failure::Host, "there is no such view".to_owned());
                 };
-                let one_id = self.recipe.uids.iter().map(|(_, _, count)| *count).sum::<u32>() == 1;
+                let one_id = self.basis.uids.iter().map(|(_, _, count)| *count).sum::<u32>() == 1;
                 let started = match frame.fds.first() {
-                    Some(socket) => files::start(&op, socket, view, one_id),
+                    Some(socket) => {
+                        let place = files::Where { view, held: self.held.as_ref(), one_id };
+                        files::start(&op, socket, &place)
+                    }
                     None => Err(io::Error::from(io::ErrorKind::InvalidData)),
                 };
                 match started {
@@ -315,7 +334,7 @@ impl<'a> Init<'a> {
                     }
                 }
             }
-            Request::View { call, spec } => match view::start(&spec, frame.fds) {
+            Request::View { call, spec } => match view::start(&spec, frame.fds, self.held.as_ref()) {
                 Ok(socket) => {
                     self.building.push(Building { call, view: spec.view, socket });
                     Ok(())
@@ -459,7 +478,11 @@ impl<'a> Init<'a> {
             State::TimedOut | State::Killed { .. } => Some(SWEEP_MS),
         });
         let door = self.door.as_ref().and_then(Door::deadline).map(|deadline| deadline.saturating_sub(now));
-        next.chain(door).min().map_or(-1, |ms| libc::c_int::try_from(ms).unwrap_or(libc::c_int::MAX))
+        let lonely = self.lonely_at.map(|at| at.saturating_sub(now));
+        next.chain(door)
+            .chain(lonely)
+            .min()
+            .map_or(-1, |ms| libc::c_int::try_from(ms).unwrap_or(libc::c_int::MAX))
     }
 
     /// The mount namespace of a view, `Some(None)` for the sandbox itself.

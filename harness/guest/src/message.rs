@@ -1,7 +1,7 @@
 //! What travels in frames: between host and spawner, and between host and PID 1. Every request carries a number that its
 //! answers repeat.
 
-use crate::recipe::Recipe;
+use crate::recipe::Basis;
 use crate::wire::{Decoder, Encoder, Malformed};
 
 /// From the host to the spawner.
@@ -13,6 +13,8 @@ pub enum SpawnerRequest {
         privileged: bool,
         /// First id outside of the range that sandboxes get, when privileged.
         base: u32,
+        /// What all sandboxes have in common.
+        basis: Box<Basis>,
     },
     /// Makes a host path available to recipes; or, when a descriptor comes along, the detached mount that it is, and the path
     /// is only its name in messages. Answered by [`SpawnerReply::Attached`].
@@ -31,15 +33,14 @@ pub enum SpawnerRequest {
         /// Which.
         slot: u32,
     },
-    /// Starts a sandbox. Descriptors: the control socket, then the v2 cgroup folder when `into_cgroup`, then the v1 `tasks`
-    /// files. Answered by [`SpawnerReply::Created`] with the pidfd.
-    Create {
+    /// Clones what becomes a sandbox: a process with namespaces of its own that waits, on the control socket, for a frame that
+    /// holds its recipe. Descriptors: that socket, then the v2 cgroup folder when `into_cgroup`. Answered by
+    /// [`SpawnerReply::Cloned`] with the pidfd.
+    Clone {
         /// Repeated in the answer.
         call: u32,
         /// Whether a v2 cgroup folder comes along.
         into_cgroup: bool,
-        /// What it is made of.
-        recipe: Box<Recipe>,
     },
     /// Hands out detached copies of attachments. Answered by [`SpawnerReply::Lent`].
     Lend {
@@ -66,7 +67,7 @@ pub enum SpawnerReply {
         slot: u32,
     },
     /// The process was cloned; what becomes of it is told on its control socket. Comes with its pidfd.
-    Created {
+    Cloned {
         /// Of the request.
         call: u32,
         /// As the host sees it.
@@ -130,6 +131,13 @@ pub enum FileOp {
         /// Globs of paths left out.
         exclude: Vec<Vec<u8>>,
     },
+    /// Lists what differs from the image, where PID 1 keeps the layers.
+    Changes {
+        /// Which.
+        layers: Layers,
+        /// Most changes.
+        limit: u64,
+    },
     /// Sends the bytes of one regular file.
     Read {
         /// Absolute inside.
@@ -137,6 +145,17 @@ pub enum FileOp {
         /// Most bytes.
         limit: u64,
     },
+}
+
+/// What a sandbox's root is stacked from: paths below the layers that PID 1 keeps, uppermost first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layers {
+    /// What was written.
+    pub uppers: Vec<Vec<u8>>,
+    /// The image's own.
+    pub lowers: Vec<Vec<u8>>,
+    /// Paths inside that are there because something is mounted on them.
+    pub mount_points: Vec<Vec<u8>>,
 }
 
 /// A view to make. Descriptors: one detached mount for each lower layer.
@@ -228,12 +247,41 @@ pub enum Request {
         /// The port; 0 lets the kernel choose.
         port: u16,
     },
-    /// First of all, and only where PID 1 waits behind a socket of its own: what a successor will have to show. Answered by
+    /// From a successor, where PID 1 waits behind a socket of its own: the secret that the first host brought. Answered by
     /// [`Reply::Ready`].
     Secret {
         /// Random, kept by the host.
         secret: [u8; SECRET_BYTES],
     },
+    /// First of all, where PID 1 waits behind a socket of its own. Answered by [`Reply::Ready`], or by [`Reply::Failed`].
+    Arrive {
+        /// What a successor will have to show.
+        secret: [u8; SECRET_BYTES],
+        /// What to do first.
+        arrival: Box<Arrival>,
+    },
+    /// Ends PID 1 and everything with it. Not answered.
+    End,
+}
+
+/// What PID 1 does in a sandbox that somebody else made, before anything else runs in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// Only capabilities, filters and the number of processes count.
+    pub basis: Basis,
+    /// Touch no mounts: somebody else has seen to everything.
+    pub bare: bool,
+    /// Mounts to let go of.
+    pub unmount: Vec<Vec<u8>>,
+    /// Files that an engine bound from its host, to be replaced by copies in memory.
+    pub copied: Vec<Vec<u8>>,
+    /// Files that an engine laid over the image's own, to be taken away where they are; with what they were laid on when that
+    /// is empty, hence the engine's too.
+    pub dropped: Vec<Vec<u8>>,
+    /// Where the image's layers are mounted, to be kept for views only.
+    pub layers: Option<Vec<u8>>,
+    /// How long to wait for a successor when the host is gone, before ending.
+    pub linger_ms: u64,
 }
 
 /// From PID 1 to the host.
@@ -293,10 +341,11 @@ impl SpawnerRequest {
     /// As a frame's body.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            SpawnerRequest::Hello { privileged, base } => {
+            SpawnerRequest::Hello { privileged, base, basis } => {
                 let mut to = Encoder::new(1);
                 to.u8(u8::from(*privileged));
                 to.u32(*base);
+                basis.encode(&mut to);
                 to.finish()
             }
             SpawnerRequest::Attach { call, path, read_only, plain_ids } => {
@@ -312,11 +361,10 @@ impl SpawnerRequest {
                 to.u32(*slot);
                 to.finish()
             }
-            SpawnerRequest::Create { call, into_cgroup, recipe } => {
+            SpawnerRequest::Clone { call, into_cgroup } => {
                 let mut to = Encoder::new(4);
                 to.u32(*call);
                 to.u8(u8::from(*into_cgroup));
-                recipe.encode(&mut to);
                 to.finish()
             }
             SpawnerRequest::Lend { call, slots } => {
@@ -335,7 +383,11 @@ impl SpawnerRequest {
     pub fn decode(body: &[u8]) -> Result<SpawnerRequest, Malformed> {
         let (kind, mut from) = Decoder::new(body)?;
         let request = match kind {
-            1 => SpawnerRequest::Hello { privileged: from.u8()? != 0, base: from.u32()? },
+            1 => SpawnerRequest::Hello {
+                privileged: from.u8()? != 0,
+                base: from.u32()?,
+                basis: Box::new(Basis::decode(&mut from)?),
+            },
             2 => SpawnerRequest::Attach {
                 call: from.u32()?,
                 path: from.bytes()?,
@@ -343,11 +395,7 @@ impl SpawnerRequest {
                 plain_ids: from.u8()? != 0,
             },
             3 => SpawnerRequest::Detach { slot: from.u32()? },
-            4 => SpawnerRequest::Create {
-                call: from.u32()?,
-                into_cgroup: from.u8()? != 0,
-                recipe: Box::new(Recipe::decode(&mut from)?),
-            },
+            4 => SpawnerRequest::Clone { call: from.u32()?, into_cgroup: from.u8()? != 0 },
             5 => SpawnerRequest::Lend { call: from.u32()?, slots: from.list(Decoder::u32)? },
             _ => return Err(Malformed("of an unknown kind")),
         };
@@ -370,7 +418,7 @@ impl SpawnerReply {
                 to.u32(*call);
                 to.u32(*slot);
             }
-            SpawnerReply::Created { call, pid } => {
+            SpawnerReply::Cloned { call, pid } => {
                 to = Encoder::new(3);
                 to.u32(*call);
                 to.u32(*pid);
@@ -398,7 +446,7 @@ impl SpawnerReply {
         let reply = match kind {
             1 => SpawnerReply::Hello { trouble: text(&mut from)? },
             2 => SpawnerReply::Attached { call: from.u32()?, slot: from.u32()? },
-            3 => SpawnerReply::Created { call: from.u32()?, pid: from.u32()? },
+            3 => SpawnerReply::Cloned { call: from.u32()?, pid: from.u32()? },
             4 => SpawnerReply::Lent { call: from.u32()? },
             5 => {
                 SpawnerReply::Failed { call: from.u32()?, what: text(&mut from)?, errno: from.u32()? as i32 }
@@ -465,6 +513,13 @@ impl Request {
                         to.u64(*max_entries);
                         to.list(exclude, |to, glob| to.bytes(glob));
                     }
+                    FileOp::Changes { layers, limit } => {
+                        to.u8(4);
+                        for list in [&layers.uppers, &layers.lowers, &layers.mount_points] {
+                            to.list(list, |to, path| to.bytes(path));
+                        }
+                        to.u64(*limit);
+                    }
                     FileOp::Read { path, limit } => {
                         to.u8(3);
                         to.bytes(path);
@@ -493,6 +548,22 @@ impl Request {
                 to.u32(*call);
                 to.u32(u32::from(*port));
             }
+            Request::Arrive { secret, arrival } => {
+                to = Encoder::new(10);
+                to.u32(0);
+                to.bytes(secret);
+                arrival.basis.encode(&mut to);
+                to.u8(u8::from(arrival.bare));
+                to.list(&arrival.unmount, |to, path| to.bytes(path));
+                to.list(&arrival.copied, |to, path| to.bytes(path));
+                to.list(&arrival.dropped, |to, path| to.bytes(path));
+                to.option(arrival.layers.as_ref(), |to, path| to.bytes(path));
+                to.u64(arrival.linger_ms);
+            }
+            Request::End => {
+                to = Encoder::new(11);
+                to.u32(0);
+            }
             Request::Secret { secret } => {
                 to = Encoder::new(9);
                 to.u32(0);
@@ -520,9 +591,20 @@ impl Request {
             5 => Request::Stop { call, on: from.u8()? != 0 },
             6 => Request::Files { call, view: from.u32()?, op: decode_file_op(&mut from)? },
             7 => Request::View { call, spec: Box::new(decode_view(&mut from)?) },
-            9 => Request::Secret {
-                secret: from.bytes()?.try_into().map_err(|_| Malformed("a secret of another length"))?,
+            9 => Request::Secret { secret: secret(&mut from)? },
+            10 => Request::Arrive {
+                secret: secret(&mut from)?,
+                arrival: Box::new(Arrival {
+                    basis: Basis::decode(&mut from)?,
+                    bare: from.u8()? != 0,
+                    unmount: from.list(Decoder::bytes)?,
+                    copied: from.list(Decoder::bytes)?,
+                    dropped: from.list(Decoder::bytes)?,
+                    layers: from.option(Decoder::bytes)?,
+                    linger_ms: from.u64()?,
+                }),
             },
+            11 => Request::End,
             8 => Request::Listen {
                 call,
                 port: u16::try_from(from.u32()?).map_err(|_| Malformed("a port above 65535"))?,
@@ -602,6 +684,10 @@ impl Reply {
     }
 }
 
+fn secret(from: &mut Decoder<'_>) -> Result<[u8; SECRET_BYTES], Malformed> {
+    from.bytes()?.try_into().map_err(|_| Malformed("a secret of another length"))
+}
+
 fn text(from: &mut Decoder<'_>) -> Result<String, Malformed> {
     Ok(String::from_utf8_lossy(&from.bytes()?).into_owned())
 }
@@ -633,6 +719,14 @@ fn decode_file_op(from: &mut Decoder<'_>) -> Result<FileOp, Malformed> {
             limit: from.u64()?,
             max_entries: from.u64()?,
             exclude: from.list(Decoder::bytes)?,
+        },
+        4 => FileOp::Changes {
+            layers: Layers {
+                uppers: from.list(Decoder::bytes)?,
+                lowers: from.list(Decoder::bytes)?,
+                mount_points: from.list(Decoder::bytes)?,
+            },
+            limit: from.u64()?,
         },
         3 => FileOp::Read { path: from.bytes()?, limit: from.u64()? },
         _ => return Err(Malformed("an unknown file operation")),

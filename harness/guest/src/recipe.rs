@@ -36,19 +36,15 @@ pub struct Bind {
 /// A range of ids: inside, outside, how many.
 pub type IdRange = (u32, u32, u32);
 
-/// Everything about one sandbox.
+/// What all sandboxes of a host have in common: told to the spawner once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Recipe {
+pub struct Basis {
     /// Host name inside.
     pub hostname: Vec<u8>,
     /// User ids.
     pub uids: Vec<IdRange>,
     /// Group ids.
     pub gids: Vec<IdRange>,
-    /// The root first.
-    pub overlays: Vec<Overlay>,
-    /// After the overlays.
-    pub binds: Vec<Bind>,
     /// Size of `/dev/shm` in bytes.
     pub shm_bytes: u64,
     /// Capabilities that commands may have, as a bit set.
@@ -59,6 +55,15 @@ pub struct Recipe {
     pub first_filters: Vec<Vec<u8>>,
     /// Those that commands install besides.
     pub filters: Vec<Vec<u8>>,
+}
+
+/// What one sandbox is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recipe {
+    /// The root first.
+    pub overlays: Vec<Overlay>,
+    /// After the overlays.
+    pub binds: Vec<Bind>,
     /// Largest number of processes by `RLIMIT_NPROC`, where no cgroup counts them.
     pub nproc: Option<u64>,
     /// How many of the `tasks` files, counted from the last, are joined by commands only and not by PID 1: so that a command
@@ -66,17 +71,41 @@ pub struct Recipe {
     pub commands_groups: u32,
 }
 
-impl Recipe {
+impl Basis {
     /// Appends it to a frame.
     pub fn encode(&self, to: &mut Encoder) {
-        let range = |to: &mut Encoder, range: &IdRange| {
-            to.u32(range.0);
-            to.u32(range.1);
-            to.u32(range.2);
-        };
         to.bytes(&self.hostname);
-        to.list(&self.uids, range);
-        to.list(&self.gids, range);
+        to.list(&self.uids, encode_range);
+        to.list(&self.gids, encode_range);
+        to.u64(self.shm_bytes);
+        to.u64(self.capabilities);
+        to.u64(self.view_capabilities);
+        to.list(&self.first_filters, |to, filter| to.bytes(filter));
+        to.list(&self.filters, |to, filter| to.bytes(filter));
+    }
+
+    /// Takes it out of a frame.
+    ///
+    /// # Errors
+    /// When the frame is malformed.
+    pub fn decode(from: &mut Decoder<'_>) -> Result<Basis, Malformed> {
+        Ok(Basis {
+            hostname: from.bytes()?,
+            uids: from.list(decode_range)?,
+            gids: from.list(decode_range)?,
+            shm_bytes: from.u64()?,
+            capabilities: from.u64()?,
+            view_capabilities: from.u64()?,
+            first_filters: from.list(Decoder::bytes)?,
+            filters: from.list(Decoder::bytes)?,
+        })
+    }
+}
+
+impl Recipe {
+    /// As a frame's body, the first on a control socket.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut to = Encoder::new(1);
         to.list(&self.overlays, |to, overlay| {
             to.bytes(&overlay.at);
             to.list(&overlay.lowers, encode_source);
@@ -87,27 +116,21 @@ impl Recipe {
             to.bytes(&bind.at);
             encode_source(to, &bind.source);
         });
-        to.u64(self.shm_bytes);
-        to.u64(self.capabilities);
-        to.u64(self.view_capabilities);
-        to.list(&self.first_filters, |to, filter| to.bytes(filter));
-        to.list(&self.filters, |to, filter| to.bytes(filter));
         to.option(self.nproc.as_ref(), |to, count| to.u64(*count));
         to.u32(self.commands_groups);
+        to.finish()
     }
 
-    /// Takes it out of a frame.
+    /// From a frame's body.
     ///
     /// # Errors
-    /// When the frame is malformed.
-    pub fn decode(from: &mut Decoder<'_>) -> Result<Recipe, Malformed> {
-        fn range(from: &mut Decoder<'_>) -> Result<IdRange, Malformed> {
-            Ok((from.u32()?, from.u32()?, from.u32()?))
+    /// When it is malformed.
+    pub fn decode(body: &[u8]) -> Result<Recipe, Malformed> {
+        let (kind, mut from) = Decoder::new(body)?;
+        if kind != 1 {
+            return Err(Malformed("of an unknown kind"));
         }
-        Ok(Recipe {
-            hostname: from.bytes()?,
-            uids: from.list(range)?,
-            gids: from.list(range)?,
+        let recipe = Recipe {
             overlays: from.list(|from| {
                 Ok(Overlay {
                     at: from.bytes()?,
@@ -117,15 +140,22 @@ impl Recipe {
                 })
             })?,
             binds: from.list(|from| Ok(Bind { at: from.bytes()?, source: decode_source(from)? }))?,
-            shm_bytes: from.u64()?,
-            capabilities: from.u64()?,
-            view_capabilities: from.u64()?,
-            first_filters: from.list(Decoder::bytes)?,
-            filters: from.list(Decoder::bytes)?,
             nproc: from.option(Decoder::u64)?,
             commands_groups: from.u32()?,
-        })
+        };
+        from.end()?;
+        Ok(recipe)
     }
+}
+
+fn encode_range(to: &mut Encoder, range: &IdRange) {
+    to.u32(range.0);
+    to.u32(range.1);
+    to.u32(range.2);
+}
+
+fn decode_range(from: &mut Decoder<'_>) -> Result<IdRange, Malformed> {
+    Ok((from.u32()?, from.u32()?, from.u32()?))
 }
 
 fn encode_source(to: &mut Encoder, source: &Source) {

@@ -5,11 +5,11 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use harness_guest::message::{Failure, Reply};
-use harness_guest::recipe::{Bind, Overlay, Recipe, Source};
+use harness_guest::recipe::{Basis, Bind, Overlay, Recipe, Source};
 use harness_guest::{socket, sys};
 
-use crate::init;
 use crate::trouble::{Tried, Trouble};
+use crate::{exec, init};
 
 /// Devices that every sandbox has.
 pub(crate) const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -24,20 +24,30 @@ const READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
 
 /// Where the spawner's world keeps the new root.
 const NEW_ROOT: &CStr = c"/n";
+/// And where `/proc` and `/dev` wait for it.
+const NEW_PROC: &CStr = c"/p";
+const NEW_DEV: &CStr = c"/v";
 
-/// Never returns: becomes PID 1, or tells why not and ends.
-pub(crate) fn become_init(recipe: &Recipe, control: OwnedFd, gate: OwnedFd, mut tasks: Vec<OwnedFd>) -> ! {
-    let commands_groups = tasks.split_off(tasks.len().saturating_sub(recipe.commands_groups as usize));
+/// Never returns: does all that is the same for every sandbox, waits for its recipe, and becomes PID 1; or tells why not and ends.
+pub(crate) fn become_init(basis: &Basis, control: OwnedFd, gate: OwnedFd) -> ! {
     let mut byte = [0];
     // When the gate closes unopened, the spawner tells what went wrong.
     if !matches!(std::fs::File::from(gate).read(&mut byte), Ok(1)) {
         exit(1);
     }
-    match set_up(recipe, &tasks) {
-        Ok(()) => {
-            drop(tasks);
-            init::run(recipe, control, commands_groups)
-        }
+    let done = beforehand(basis).and_then(|()| {
+        // Nobody wanted it.
+        let received = socket::receive(control.as_fd()).tried("receive what it is made of")?;
+        let mut frame = received.unwrap_or_else(|| exit(0));
+        let malformed = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let recipe = Recipe::decode(&frame.body).map_err(malformed).tried("understand what it is made of")?;
+        let commands = frame.fds.len().saturating_sub(recipe.commands_groups as usize);
+        let commands_groups = frame.fds.split_off(commands);
+        finish(&recipe, &frame.fds)?;
+        Ok((recipe, commands_groups))
+    });
+    match done {
+        Ok((recipe, commands_groups)) => init::run(basis, recipe.nproc, control, commands_groups),
         Err(trouble) => {
             let reply = Reply::Failed { call: 0, kind: Failure::Host, message: trouble.to_string() };
             let _ = socket::send(control.as_fd(), &reply.encode(), &[]);
@@ -52,29 +62,39 @@ pub(crate) fn exit(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-fn set_up(recipe: &Recipe, tasks: &[OwnedFd]) -> Result<(), Trouble> {
-    // `0` in `tasks` moves the caller and waits for nothing; `cgroup.procs` would wait for a grace period of RCU.
-    for file in tasks {
-        sys::write_once(file.as_fd(), b"0").tried("join a cgroup")?;
-    }
+/// What needs no recipe. Some of it is done in the spawner's world, where nothing can be seen of it from without.
+fn beforehand(basis: &Basis) -> Result<(), Trouble> {
     take_ids()?;
-    // SAFETY: plain calls; the name's length is passed.
+    // SAFETY: plain calls; the name's length is passed. The spawner has one thread, so that the signal comes when the process
+    // dies and not earlier.
     unsafe {
-        sys::check(libc::unshare(libc::CLONE_NEWCGROUP)).tried("make a cgroup namespace")?;
-        sys::check(libc::sethostname(recipe.hostname.as_ptr().cast(), recipe.hostname.len()))
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::prctl(libc::PR_SET_DUMPABLE, 0);
+        sys::check(libc::sethostname(basis.hostname.as_ptr().cast(), basis.hostname.len()))
             .tried("set the host name")?;
         libc::umask(0);
     }
     loopback_up().tried("bring up the loopback")?;
+    proc()?;
+    dev(basis.shm_bytes)?;
+    exec::bound(basis).tried("drop a capability")?;
+    basis.first_filters.iter().try_for_each(|filter| exec::install(filter)).tried("install a filter")
+}
+
+fn finish(recipe: &Recipe, tasks: &[OwnedFd]) -> Result<(), Trouble> {
+    // `0` in `tasks` moves the caller and waits for nothing; `cgroup.procs` would wait for a grace period of RCU.
+    for file in tasks {
+        sys::write_once(file.as_fd(), b"0").tried("join a cgroup")?;
+    }
+    // From now on mounts are its own: the spawner's next ones would come to lie upon them.
+    sys::propagation(c"/", libc::MS_REC | libc::MS_PRIVATE).tried("keep mounts to itself")?;
+    // SAFETY: plain unshare.
+    sys::check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }).tried("make a cgroup namespace")?;
     file_systems(recipe)?;
     sys::pivot_to(NEW_ROOT).tried("change the root")?;
-    // SAFETY: plain calls. The spawner has one thread, so that the signal comes when the process dies and not earlier.
-    unsafe {
-        libc::umask(0o022);
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        libc::prctl(libc::PR_SET_DUMPABLE, 0);
-    }
+    // SAFETY: plain umask.
+    unsafe { libc::umask(0o022) };
     Ok(())
 }
 
@@ -119,8 +139,12 @@ fn file_systems(recipe: &Recipe) -> Result<(), Trouble> {
     for part in &recipe.binds {
         bind_part(new_root, part)?;
     }
-    proc(new_root)?;
-    dev(new_root, recipe.shm_bytes)
+    for (from, at) in [(NEW_PROC, c"proc"), (NEW_DEV, c"dev")] {
+        let at = top_folder(new_root, at)?;
+        sys::mount_move(from, &fd_path(&at))
+            .tried_with(|| format!("move {} inside", from.to_string_lossy()))?;
+    }
+    Ok(())
 }
 
 fn overlay(part: &Overlay, at: &CStr) -> Result<(), Trouble> {
@@ -231,12 +255,11 @@ fn top_folder(root: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Trouble> {
     sys::openat2(root, name, how).tried_with(|| format!("open /{} inside", name.to_string_lossy()))
 }
 
-fn proc(root: BorrowedFd<'_>) -> Result<(), Trouble> {
+fn proc() -> Result<(), Trouble> {
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-    let at = top_folder(root, c"proc")?;
-    sys::mount("proc", &fd_path(&at), "proc", flags, "").tried("mount /proc inside")?;
+    sys::mount("proc", NEW_PROC, "proc", flags, "").tried("mount /proc inside")?;
     // Only what exists on this kernel is masked.
-    let path = |name: &str| CString::new(format!("/n/proc/{name}")).expect("names have no NUL");
+    let path = |name: &str| CString::new(format!("/p/{name}")).expect("names have no NUL");
     for name in MASKED_FILES {
         present(sys::bind(c"/d/null", &path(name), 0)).tried_with(|| format!("mask /proc/{name}"))?;
     }
@@ -265,11 +288,10 @@ fn present(result: io::Result<()>) -> io::Result<bool> {
     }
 }
 
-fn dev(root: BorrowedFd<'_>, shm_bytes: u64) -> Result<(), Trouble> {
-    let at = top_folder(root, c"dev")?;
+fn dev(shm_bytes: u64) -> Result<(), Trouble> {
     let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
-    sys::mount("tmpfs", &fd_path(&at), "tmpfs", flags, "mode=755,size=64k").tried("mount /dev inside")?;
-    let path = |name: &str| CString::new(format!("/n/dev/{name}")).expect("names have no NUL");
+    sys::mount("tmpfs", NEW_DEV, "tmpfs", flags, "mode=755,size=64k").tried("mount /dev inside")?;
+    let path = |name: &str| CString::new(format!("/v/{name}")).expect("names have no NUL");
     for name in DEVICES {
         let from = CString::new(format!("/d/{name}")).expect("names have no NUL");
         sys::open(&path(name), libc::O_CREAT | libc::O_WRONLY).tried("make a device inside")?;

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use harness_guest::message::{SpawnerReply, SpawnerRequest};
-use harness_guest::recipe::Recipe;
+use harness_guest::recipe::{Basis, IdRange};
 use harness_guest::socket::{self, Frame};
 use harness_guest::sys::{self, Cloned};
 
@@ -27,6 +27,8 @@ const NAMESPACES: i32 = libc::CLONE_NEWUSER
 
 struct Spawner {
     socket: OwnedFd,
+    /// What all sandboxes have in common.
+    basis: Basis,
     /// The mount namespace in which host paths mean what the host says.
     host: OwnedFd,
     /// The one that sandboxes are cloned from.
@@ -47,7 +49,7 @@ pub(crate) fn run() -> Result<(), Trouble> {
     let Some(hello) = socket::receive(socket.as_fd()).tried("receive the greeting")? else {
         return Ok(());
     };
-    let Ok(SpawnerRequest::Hello { privileged, base }) = SpawnerRequest::decode(&hello.body) else {
+    let Ok(SpawnerRequest::Hello { privileged, base, basis }) = SpawnerRequest::decode(&hello.body) else {
         return Err(io::Error::from(io::ErrorKind::InvalidData)).tried("understand the greeting");
     };
     forget_signals();
@@ -56,7 +58,8 @@ pub(crate) fn run() -> Result<(), Trouble> {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     let mut spawner = match build(socket.as_fd(), privileged) {
         Ok((host, world)) => {
-            Spawner { socket, host, world, mapping: None, next_slot: 0, slots: BTreeSet::new() }
+            let basis = *basis;
+            Spawner { socket, basis, host, world, mapping: None, next_slot: 0, slots: BTreeSet::new() }
         }
         Err(trouble) => {
             let _ = reply(socket.as_fd(), &failed(0, &trouble), &[]);
@@ -153,16 +156,14 @@ impl Spawner {
                     Err(trouble) => reply(self.socket.as_fd(), &failed(call, &trouble), &[]),
                 }
             }
-            SpawnerRequest::Create { call, into_cgroup, recipe } => {
-                match self.create(&recipe, frame.fds, into_cgroup) {
-                    Ok((pid, pidfd)) => reply(
-                        self.socket.as_fd(),
-                        &SpawnerReply::Created { call, pid: pid as u32 },
-                        &[pidfd.as_raw_fd()],
-                    ),
-                    Err(trouble) => reply(self.socket.as_fd(), &failed(call, &trouble), &[]),
-                }
-            }
+            SpawnerRequest::Clone { call, into_cgroup } => match self.clone_init(frame.fds, into_cgroup) {
+                Ok((pid, pidfd)) => reply(
+                    self.socket.as_fd(),
+                    &SpawnerReply::Cloned { call, pid: pid as u32 },
+                    &[pidfd.as_raw_fd()],
+                ),
+                Err(trouble) => reply(self.socket.as_fd(), &failed(call, &trouble), &[]),
+            },
         }
     }
 
@@ -219,10 +220,10 @@ impl Spawner {
         Ok(())
     }
 
-    /// Clones PID 1 of a sandbox. Returns as soon as it has its ids; it reports the rest itself.
-    fn create(
+    /// Clones PID 1 of a sandbox. Returns as soon as it has its ids; what it is made of it learns on its control socket, and
+    /// reports the rest there itself.
+    fn clone_init(
         &self,
-        recipe: &Recipe,
         mut fds: Vec<OwnedFd>,
         into_cgroup: bool,
     ) -> Result<(libc::pid_t, OwnedFd), Trouble> {
@@ -237,12 +238,12 @@ impl Spawner {
             .tried("clone a process with namespaces of its own")?;
         match cloned {
             Cloned::Child => {
-                drop(opener);
-                setup::become_init(recipe, control, gate, fds)
+                drop((opener, cgroup));
+                setup::become_init(&self.basis, control, gate)
             }
             Cloned::Parent { pid, pidfd } => {
                 // On an error the gate closes unopened, and the child ends.
-                write_maps(pid, recipe)?;
+                write_maps(pid, &self.basis.uids, &self.basis.gids)?;
                 sys::write_once(opener.as_fd(), b"g").tried("start the sandbox")?;
                 Ok((pid, pidfd))
             }
@@ -267,8 +268,8 @@ fn is_folder(path: &std::ffi::CStr) -> bool {
     sys::open(path, libc::O_PATH | libc::O_DIRECTORY).is_ok()
 }
 
-fn write_maps(pid: libc::pid_t, recipe: &Recipe) -> Result<(), Trouble> {
-    for (file, ranges) in [("uid_map", &recipe.uids), ("gid_map", &recipe.gids)] {
+fn write_maps(pid: libc::pid_t, uids: &[IdRange], gids: &[IdRange]) -> Result<(), Trouble> {
+    for (file, ranges) in [("uid_map", uids), ("gid_map", gids)] {
         let lines: Vec<String> =
             ranges.iter().map(|(inside, outside, count)| format!("{inside} {outside} {count}\n")).collect();
         let path = sys::c_string(format!("/proc/{pid}/{file}").as_bytes()).tried("name a file")?;
@@ -277,8 +278,8 @@ fn write_maps(pid: libc::pid_t, recipe: &Recipe) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Moves into a mount namespace whose root holds `proc`, `d` (devices), `l` (attachments), `e` (empty) and `n` (where new
-/// roots are put together), and nothing of the host's. Returns the host's namespace and this one.
+/// Moves into a mount namespace whose root holds `proc`, `d` (devices), `l` (attachments), `e` (empty), `n` (where new
+/// roots are put together), `p` and `v` (where their `/proc` and `/dev` are), and nothing of the host's. Returns the host's namespace and this one.
 fn build(_socket: BorrowedFd<'_>, privileged: bool) -> Result<(OwnedFd, OwnedFd), Trouble> {
     let namespace = || sys::open(c"/proc/self/ns/mnt", libc::O_RDONLY).tried("open the mount namespace");
     let host = if privileged {
@@ -293,7 +294,7 @@ fn build(_socket: BorrowedFd<'_>, privileged: bool) -> Result<(OwnedFd, OwnedFd)
     sys::propagation(c"/", libc::MS_REC | libc::MS_PRIVATE).tried("keep mounts to ourselves")?;
     let flags = libc::MS_NOSUID | libc::MS_NODEV;
     sys::mount("tmpfs", c"/tmp", "tmpfs", flags, "mode=755,size=4m").tried("mount a tmpfs")?;
-    for folder in [c"/tmp/proc", c"/tmp/d", c"/tmp/l", c"/tmp/e", c"/tmp/n"] {
+    for folder in [c"/tmp/proc", c"/tmp/d", c"/tmp/l", c"/tmp/e", c"/tmp/n", c"/tmp/p", c"/tmp/v"] {
         sys::mkdir(folder, 0o755).tried("make a folder in a tmpfs")?;
     }
     if privileged {
@@ -310,6 +311,8 @@ fn build(_socket: BorrowedFd<'_>, privileged: bool) -> Result<(OwnedFd, OwnedFd)
         sys::bind(&from, &to, 0).tried_with(|| format!("bind /dev/{device}"))?;
     }
     sys::pivot_to(c"/tmp").tried("leave the host's root")?;
+    // What is attached later is seen by those that were cloned before, too.
+    sys::propagation(c"/", libc::MS_SHARED).tried("share mounts with sandboxes to come")?;
     Ok((host, namespace()?))
 }
 
@@ -340,9 +343,8 @@ fn mapping(base: u32) -> Result<OwnedFd, Trouble> {
             unsafe { libc::pause() };
         },
         Cloned::Parent { pid, pidfd } => {
-            let recipe =
-                Recipe { uids: vec![(0, base, RANGE)], gids: vec![(0, base, RANGE)], ..Recipe::default() };
-            let made = write_maps(pid, &recipe).and_then(|()| {
+            let range = [(0, base, RANGE)];
+            let made = write_maps(pid, &range, &range).and_then(|()| {
                 let path = sys::c_string(format!("/proc/{pid}/ns/user").as_bytes()).tried("name a file")?;
                 sys::open(&path, libc::O_RDONLY).tried("open a user namespace")
             });

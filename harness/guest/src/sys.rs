@@ -66,6 +66,18 @@ pub fn bind(source: &CStr, target: &CStr, flags: libc::c_ulong) -> io::Result<()
     Ok(())
 }
 
+/// Moves a mount to another place.
+///
+/// # Errors
+/// What the kernel says.
+pub fn move_whole(source: &CStr, target: &CStr) -> io::Result<()> {
+    // SAFETY: both strings live across the call.
+    check(unsafe {
+        libc::mount(source.as_ptr(), target.as_ptr(), std::ptr::null(), libc::MS_MOVE, std::ptr::null())
+    })?;
+    Ok(())
+}
+
 /// Changes the flags of a bind mount.
 ///
 /// # Errors
@@ -81,6 +93,17 @@ pub fn remount(target: &CStr, flags: libc::c_ulong) -> io::Result<()> {
             std::ptr::null(),
         )
     })?;
+    Ok(())
+}
+
+/// Moves what is mounted at `source`, with all that is mounted below.
+///
+/// # Errors
+/// What the kernel says.
+pub fn mount_move(source: &CStr, target: &CStr) -> io::Result<()> {
+    let none = std::ptr::null();
+    // SAFETY: both strings live across the call.
+    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), none, libc::MS_MOVE, none.cast()) })?;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use harness_guest::message::View;
 use harness_guest::{socket, sys};
 
+use crate::arrive::Held;
 use crate::setup::{exit, fd_path};
 use crate::trouble::{Tried, Trouble};
 use plan::{Action, Found, Plan, Trees};
@@ -28,13 +29,17 @@ const MOST_BINDS: usize = 512;
 const COPY_LIMIT: u64 = 64 << 20;
 
 /// Forks; the child answers on the returned socket with a frame: `ok` and the namespace, or the error.
-pub(crate) fn start(spec: &View, lowers: Vec<OwnedFd>) -> io::Result<OwnedFd> {
+pub(crate) fn start(spec: &View, lowers: Vec<OwnedFd>, held: Option<&Held>) -> io::Result<OwnedFd> {
     let (ours, theirs) = sys::socket_pair()?;
     // SAFETY: PID 1 has one thread.
     if sys::check(unsafe { libc::fork() })? != 0 {
         return Ok(ours);
     }
-    let made = build(spec, &lowers);
+    let lent = match held {
+        Some(held) if !spec.overlays.is_empty() => held.lend().map(|lower| vec![lower]),
+        _ => Ok(lowers),
+    };
+    let made = lent.and_then(|lowers| build(spec, &lowers));
     let told = match &made {
         Ok(namespace) => socket::send(theirs.as_fd(), b"ok", &[namespace.as_raw_fd()]),
         Err(trouble) => socket::send(theirs.as_fd(), trouble.to_string().as_bytes(), &[]),
@@ -98,6 +103,15 @@ fn build(spec: &View, lowers: &[OwnedFd]) -> Result<OwnedFd, Trouble> {
     sys::open(c"/proc/self/ns/mnt", libc::O_RDONLY).tried("open the mount namespace")
 }
 
+/// Where overlays keep their notes: an engine that is root uses the names that only the machine's root may, and so must we to
+/// read them; in a user namespace there are only the others.
+fn attributes() -> &'static str {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let mut fields = map.split_whitespace();
+    let whole = (fields.next(), fields.next(), fields.next()) == (Some("0"), Some("0"), Some("4294967295"));
+    if whole { "" } else { ",userxattr" }
+}
+
 fn folder(path: &std::ffi::CStr) -> Result<OwnedFd, Trouble> {
     sys::open(path, libc::O_PATH | libc::O_DIRECTORY).tried("open a folder of the view's")
 }
@@ -116,7 +130,7 @@ fn image(spec: &View, lowers: &[OwnedFd]) -> Result<Vec<(Vec<u8>, OwnedFd)>, Tro
         layers.push(format!("{WORK}/empty"));
         let at = path(&format!("img{index}"));
         sys::mkdir(&at, 0o755).tried("make a folder in a tmpfs")?;
-        let options = format!("lowerdir={},userxattr", layers.join(":"));
+        let options = format!("lowerdir={}{}", layers.join(":"), attributes());
         let flags = libc::MS_RDONLY | libc::MS_NODEV | libc::MS_NOSUID;
         sys::mount("overlay", &at, "overlay", flags, &options).tried("mount the image")?;
         let inside = overlay.at.iter().skip_while(|byte| **byte == b'/').copied().collect();
@@ -165,8 +179,9 @@ impl Maker<'_> {
             }
         }
         let options = format!(
-            "lowerdir={WORK}/{fix}:{},upperdir={WORK}/{upper},workdir={WORK}/{work},userxattr",
-            fd_path(&below).to_string_lossy()
+            "lowerdir={WORK}/{fix}:{},upperdir={WORK}/{upper},workdir={WORK}/{work}{}",
+            fd_path(&below).to_string_lossy(),
+            attributes()
         );
         sys::mount("overlay", &fd_path(target), "overlay", libc::MS_NODEV | libc::MS_NOSUID, &options)
             .tried_with(|| format!("lay the view's differences over /{}", String::from_utf8_lossy(at)))?;

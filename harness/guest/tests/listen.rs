@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness_guest::message::{Ended, Exec, Reply, Request, SECRET_BYTES};
+use harness_guest::message::{Arrival, Ended, Exec, Reply, Request, SECRET_BYTES};
+use harness_guest::recipe::Basis;
 use harness_guest::{socket, sys};
 
 const SECRET: [u8; SECRET_BYTES] = [7; SECRET_BYTES];
+
+/// How long the guest waits for a successor.
+const LINGER_MS: u64 = 3000;
 
 struct Guest {
     child: Child,
@@ -85,7 +89,9 @@ fn start(host: &OwnedFd, call: u32, script: &str) -> std::fs::File {
 
 fn greeted(guest: &Guest) -> OwnedFd {
     let host = guest.connect();
-    tell(&host, &Request::Secret { secret: SECRET }, &[]);
+    let basis = Basis { capabilities: !(1 << 35), view_capabilities: 1 << 35, ..Basis::default() };
+    let arrival = Arrival { basis, bare: true, linger_ms: LINGER_MS, ..Arrival::default() };
+    tell(&host, &Request::Arrive { secret: SECRET, arrival: Box::new(arrival) }, &[]);
     assert_eq!(hear(&host), Some(Reply::Ready));
     host
 }
@@ -128,6 +134,26 @@ fn nobody_else_gets_in_and_a_successor_takes_over() {
     // What ran before still does, and is the successor's to end.
     tell(&successor, &Request::Kill { call: 1 }, &[]);
     assert_eq!(hear(&successor), Some(Reply::Exited { call: 1, how: Ended::Signal(libc::SIGKILL) }));
+}
+
+#[test]
+fn without_a_successor_it_ends() {
+    let Some(mut guest) = Guest::start("lonely") else { return };
+    let host = greeted(&guest);
+    let _stdout = start(&host, 1, "sleep 60");
+    assert_eq!(hear(&host), Some(Reply::Started { call: 1 }));
+    let begun = Instant::now();
+    drop(host);
+    assert!(guest.child.wait().unwrap().success());
+    assert!(begun.elapsed() >= Duration::from_millis(LINGER_MS), "it did not wait");
+}
+
+#[test]
+fn told_to_end_it_ends() {
+    let Some(mut guest) = Guest::start("end") else { return };
+    let host = greeted(&guest);
+    tell(&host, &Request::End, &[]);
+    assert!(guest.child.wait().unwrap().success());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use harness_core::{Digest, EnvironmentSpec, Limits, NetworkMode};
+use harness_core::{Connections, Digest, EnvironmentSpec, Limits, NetworkMode};
 
 use crate::{Place, SandboxError};
 
@@ -69,7 +69,16 @@ pub trait Backend: Send + Sync {
     /// [`SandboxError::Unsupported`] or [`SandboxError::Environment`], naming the way out.
     fn admit(&self, request: &EnvironmentRequest) -> Result<(), SandboxError>;
 
+    /// What making the environment ready would take, without doing it: for `--dry-run`.
+    ///
+    /// # Errors
+    /// As for [`Backend::prepare`], as far as it can be seen.
+    async fn plan(&self, _request: &EnvironmentRequest) -> Result<EnvironmentPlan, SandboxError> {
+        Ok(EnvironmentPlan::Untold)
+    }
+
     /// Makes the environment ready to start sandboxes from: builds or finds it. Single-flight: many callers, one build.
+    /// Keeps the description's time for building itself, from when building begins: waiting for others does not count.
     ///
     /// # Errors
     /// [`SandboxError::Environment`] with the end of the log when the description or the build is at fault.
@@ -86,11 +95,62 @@ pub trait Backend: Send + Sync {
     /// [`SandboxError::Host`] and its kin; whatever was begun is undone.
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError>;
 
+    /// Says that a sandbox like this will soon be asked for: a backend whose sandboxes start slowly may start one ahead of
+    /// need, which [`Backend::create`] with equal image, limits, mounts and run then finds. Each call stands for one sandbox;
+    /// what nobody asks for is removed after a while, and by [`Backend::reap`] of its run. Returns at once; does nothing unless
+    /// a backend says otherwise.
+    fn expect(&self, _spec: &SandboxSpec) {}
+
     /// Removes what dead owners left.
     ///
     /// # Errors
     /// When looking itself fails; single things that resist are named in the result.
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError>;
+
+    /// Removes the images that it keeps somewhere other than in its own state folder and that nobody uses; or says which.
+    ///
+    /// # Errors
+    /// When looking itself fails; single images that resist are named in the result.
+    async fn remove_images(&self, _dry_run: bool) -> Result<RemovedImages, SandboxError> {
+        Ok(RemovedImages::default())
+    }
+}
+
+/// What making an environment ready would take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvironmentPlan {
+    /// The backend does not say.
+    Untold,
+    /// Nothing: it is there.
+    Present {
+        /// Its bytes, where they are known.
+        bytes: Option<u64>,
+    },
+    /// A build, and perhaps pulls before it.
+    Build {
+        /// Bytes of the files that it reads.
+        context_bytes: u64,
+        /// Images that are missing.
+        pulls: Vec<String>,
+    },
+    /// A pull.
+    Pull {
+        /// The image's name.
+        name: String,
+        /// Its bytes, where they are known.
+        bytes: Option<u64>,
+    },
+}
+
+/// Which images were removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RemovedImages {
+    /// By name.
+    pub images: Vec<String>,
+    /// Bytes freed on disk.
+    pub bytes: u64,
+    /// What stayed, and why.
+    pub kept: Vec<String>,
 }
 
 /// Called with one line of progress at a time.
@@ -214,6 +274,28 @@ pub trait Sandbox: Place {
     /// [`SandboxError::Unsupported`] unless the network is `gateway` or `open`.
     async fn listen(&self, port: u16) -> Result<std::net::TcpListener, SandboxError>;
 
+    /// Gives it another network from now on. The way of the one before is closed, and what went through it is cut.
+    ///
+    /// To the implementer: whatever was started before the call must not get to the outside through the new network, if that
+    /// reaches further: it stands beside a verifier that may talk to more than the agent. Programs that are started afterwards
+    /// in this place, and in views that are made afterwards, may.
+    ///
+    /// # Errors
+    /// [`SandboxError::Unsupported`] where the mode cannot be had, or no change of mode (see [`Caps::network_per_phase`]);
+    /// [`SandboxError::Lost`].
+    async fn set_network(&self, _mode: &NetworkMode) -> Result<(), SandboxError> {
+        Err(SandboxError::Unsupported {
+            backend: "this one",
+            what: "another network for a running sandbox".into(),
+        })
+    }
+
+    /// Connections that were tried through its network until now; also after it was destroyed. `None` when nobody watched:
+    /// then it is not known that there were none.
+    fn connections(&self) -> Option<Connections> {
+        None
+    }
+
     /// Ends everything and removes every trace; returns when that is done. A second call does nothing.
     ///
     /// # Errors
@@ -303,6 +385,8 @@ pub struct Caps {
     pub weaknesses: Vec<String>,
     /// Whether [`NetworkMode::Open`] can be had.
     pub open_network: bool,
+    /// Whether [`Sandbox::set_network`] can be had.
+    pub network_per_phase: bool,
     /// Why all users inside are one and the same on this machine, where that is so.
     pub single_user: Option<String>,
 }

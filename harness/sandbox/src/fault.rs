@@ -14,8 +14,8 @@ use async_trait::async_trait;
 
 use self::sandbox::FaultSandbox;
 use crate::{
-    Backend, Caps, EnvironmentRequest, Image, Probe, Progress, ReapFilter, Reaped, Sandbox, SandboxError,
-    SandboxSpec,
+    Backend, Caps, EnvironmentPlan, EnvironmentRequest, Image, Probe, Progress, ReapFilter, Reaped,
+    RemovedImages, Sandbox, SandboxError, SandboxSpec,
 };
 
 /// A kind of call, in the order of a trial's life.
@@ -47,6 +47,8 @@ pub enum Call {
     View,
     /// [`Sandbox::listen`].
     Listen,
+    /// [`Sandbox::set_network`].
+    SetNetwork,
     /// [`Sandbox::destroy`].
     Destroy,
     /// [`Backend::reap`].
@@ -226,5 +228,13 @@ impl Backend for FaultBackend {
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError> {
         let fault = self.ledger.enter(Call::Reap);
         disturbed(fault, Call::Reap, self.inner.reap(filter), async || ()).await
+    }
+
+    async fn plan(&self, request: &EnvironmentRequest) -> Result<EnvironmentPlan, SandboxError> {
+        self.inner.plan(request).await
+    }
+
+    async fn remove_images(&self, dry_run: bool) -> Result<RemovedImages, SandboxError> {
+        self.inner.remove_images(dry_run).await
     }
 }

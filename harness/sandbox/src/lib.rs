@@ -11,18 +11,21 @@ pub mod backend;
 mod collect;
 #[cfg(feature = "testing")]
 pub mod conformance;
+pub mod docker;
 pub mod error;
 pub mod exec;
 #[cfg(feature = "testing")]
 pub mod fault;
+mod link;
 pub mod memory;
 mod native;
 pub mod place;
+mod proxy;
 
 pub use backend::{
-    Backend, BackendKind, BackendOptions, Caps, Change, ChangeKind, EnvironmentRequest, FileType, Image,
-    Labels, Probe, ProbeStatus, Progress, ReadOnlyMount, ReapFilter, Reaped, RootFs, Sandbox, SandboxSpec,
-    SandboxUsage, Snapshot, SnapshotHandle, Unsupported, ViewSpec,
+    Backend, BackendKind, BackendOptions, Caps, Change, ChangeKind, EnvironmentPlan, EnvironmentRequest,
+    FileType, Image, Labels, Probe, ProbeStatus, Progress, ReadOnlyMount, ReapFilter, Reaped, RemovedImages,
+    RootFs, Sandbox, SandboxSpec, SandboxUsage, Snapshot, SnapshotHandle, Unsupported, ViewSpec,
 };
 pub use error::SandboxError;
 pub use exec::{
@@ -31,4 +34,4 @@ pub use exec::{
 pub use place::{GetOptions, Place, PutOptions, Source};
 
 /// All backends, in the order in which `doctor` shows them.
-pub const BACKENDS: &[&dyn BackendKind] = &[&native::NativeKind, &memory::Memory];
+pub const BACKENDS: &[&dyn BackendKind] = &[&native::NativeKind, &docker::DockerKind, &memory::Memory];

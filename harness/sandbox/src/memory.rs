@@ -87,7 +87,7 @@ impl MemoryBackend {
             DECLARED.iter().map(|(case, reason)| Unsupported { case, reason: (*reason).into() }).collect();
         let weaknesses = vec!["runs nothing real".into()];
         MemoryBackend {
-            caps: Caps { declared, weaknesses, open_network: false, single_user: None },
+            caps: Caps { declared, weaknesses, ..Caps::default() },
             programs: Arc::default(),
             images: Mutex::default(),
             base: OnceLock::new(),
@@ -216,6 +216,8 @@ const DECLARED: &[(&str, &str)] = &[
     ("network-gateway", "there is no network"),
     ("network-gateway-closed", "there is no network"),
     ("network-apart", "there is no network"),
+    ("network-record", "there is no network"),
+    ("network-switch", "there is no network"),
     ("lost-is-no-status", "there are no real processes"),
     ("drop-destroys", "there are no real processes"),
     ("reap-orphans", "there are no real processes"),

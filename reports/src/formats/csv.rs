@@ -4,6 +4,8 @@
 //! Numbers are numbers and stay as they are. Control characters are made visible, since people look at CSV in terminals too;
 //! JSON has every text as it was.
 
+use harness_core::{ConnectionResult, Connections};
+
 use super::{FormatError, Look, ReportFormat};
 use crate::results::{Results, TrialRow};
 use crate::text::clean;
@@ -89,6 +91,8 @@ const COLUMNS: &[(&str, Field)] = &[
     ("total_ms", |r| r.trial.duration_ms.total.to_string()),
     ("cpu_ms", |r| number(r.trial.cpu_ms)),
     ("peak_memory_bytes", |r| number(r.trial.peak_memory_bytes)),
+    ("connections", |r| number(r.trial.network.as_ref().map(|n| n.connections.len() as u64 + n.left_out))),
+    ("connections_refused", |r| number(r.trial.network.as_ref().map(refused))),
     ("integrity_findings", |r| r.trial.integrity.len().to_string()),
     ("integrity_worst", |r| word(r.trial.integrity.iter().map(|finding| finding.severity).max().as_ref())),
     ("tries", |r| r.trial.tries.len().to_string()),
@@ -102,6 +106,11 @@ const COLUMNS: &[(&str, Field)] = &[
 fn text(text: &str) -> String {
     let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
     format!("{guard}{}", clean(text))
+}
+
+/// Of those that are kept.
+fn refused(tried: &Connections) -> usize {
+    tried.connections.iter().filter(|one| one.result == ConnectionResult::Refused).count()
 }
 
 fn number(value: Option<impl ToString>) -> String {

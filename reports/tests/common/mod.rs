@@ -11,8 +11,9 @@ use harness_core::manifest::{InvalidTask, Manifest, RUN_FORMAT, Setting, Skipped
 use harness_core::plan::Planned;
 use harness_core::record::{Passed, SandboxNote, StepRecord};
 use harness_core::{
-    AgentExit, Blame, DiffStat, Digest, Durations, Event, Finding, NanoUsd, Outcome, Phase, RunId, Severity,
-    TaskId, TestCounts, TrialId, TrialRecord, TryRecord, Usage, UsageSource, Variant, VariantName,
+    AgentExit, Blame, Connection, ConnectionResult, Connections, DiffStat, Digest, Durations, Event, Finding,
+    NanoUsd, Outcome, Phase, RunId, Severity, TaskId, TestCounts, TrialId, TrialRecord, TryRecord, Usage,
+    UsageSource, Variant, VariantName,
 };
 
 /// A run that can be written and changed.
@@ -60,6 +61,7 @@ pub(crate) fn record(id: TrialId, outcome: Outcome) -> TrialRecord {
         durations,
         cpu_ms: Some(1_500),
         peak_memory_bytes: Some(64 << 20),
+        network: None,
         integrity: vec![],
         sandbox: sandbox(),
         tries: vec![TryRecord {
@@ -82,7 +84,32 @@ fn sandbox() -> SandboxNote {
         backend: "native".into(),
         rootfs: "host".into(),
         network: "closed".into(),
+        verifier_network: None,
         weaknesses: vec!["shares the host's kernel".into()],
+    }
+}
+
+fn connections() -> Connections {
+    let one = |host: &str, phase, result, reason: Option<&str>| Connection {
+        at_ms: 1_795_269_699_500,
+        phase: Some(phase),
+        host: host.into(),
+        port: 443,
+        result,
+        reason: reason.map(str::to_owned),
+        sent_bytes: Some(1_200),
+        received_bytes: Some(3_400_000),
+    };
+    use ConnectionResult::{Allowed, Failed, Refused};
+    Connections {
+        connections: vec![
+            one("pypi.org", Phase::Solve, Allowed, None),
+            one("169.254.169.254", Phase::Solve, Refused, Some("169.254.169.254 is not a public address")),
+            one("pypi.org", Phase::Solve, Allowed, None),
+            one("x\u{1b}[2J.org", Phase::Verify, Failed, Some("cannot be resolved\u{1b}]0;t\u{7}")),
+            one("", Phase::Verify, Refused, Some("the request is no text")),
+        ],
+        left_out: 7,
     }
 }
 
@@ -177,6 +204,7 @@ pub(crate) fn sample(run: &str) -> Run {
         rewards: Some(BTreeMap::from([("reward".to_owned(), 1.0)])),
         reason: None,
     }]);
+    all[5].network = Some(connections());
     let failed = TryRecord {
         outcome: stopped(Blame::Harness, Phase::Prepare, "the sandbox was lost"),
         cost: Some(NanoUsd(5_000_000)),

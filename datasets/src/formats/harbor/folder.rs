@@ -21,6 +21,7 @@ use crate::tree::{Kind, Tree};
 
 const MAX_TOML_BYTES: u64 = 1 << 20;
 const MAX_INSTRUCTION_BYTES: u64 = 1 << 20;
+const MAX_TRAJECTORY_BYTES: u64 = 16 << 20;
 /// What the format means by an absent verifier timeout.
 const VERIFIER_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -92,6 +93,14 @@ fn task_id(folder: &Path) -> Result<TaskId, Problem> {
     TaskId::new(name).map_err(|error| unfit(error.to_string()))
 }
 
+/// What every trajectory has; agents read the rest.
+#[derive(serde::Deserialize)]
+struct WireTrajectory {
+    schema_version: String,
+    #[serde(rename = "steps")]
+    _steps: Vec<serde::de::IgnoredAny>,
+}
+
 struct Reader<'a> {
     doc: &'a Document<'a>,
     tree: &'a Tree,
@@ -114,14 +123,6 @@ impl Reader<'_> {
             self.check_step_names();
             wire.steps.iter().map(|step| self.step(Some(step), &environment)).collect()
         };
-        for (name, why) in [
-            ("trajectory.json", "prior conversation is not given to agents yet"),
-            ("tests/.harborignore", "it is not applied: all of tests/ is put in place"),
-        ] {
-            if self.tree.is_file(name) {
-                self.warn(name, why);
-            }
-        }
         Task {
             id,
             dataset: dataset.to_owned(),
@@ -213,6 +214,8 @@ impl Reader<'_> {
                 network: step
                     .and_then(|step| step.agent.network.clone())
                     .or_else(|| wire.agent.network.clone()),
+                skills_dir: wire.environment.skills_dir.clone(),
+                trajectory: self.trajectory(step),
             },
             verifier: self.verifier(step, mode),
             tests: host(tests),
@@ -224,6 +227,34 @@ impl Reader<'_> {
             healthcheck: step.and_then(|step| step.healthcheck.clone()),
             artifacts: step.map(|step| step.artifacts.clone()).unwrap_or_default(),
         }
+    }
+
+    /// The conversation that came before: the task's, or its first step's.
+    fn trajectory(&mut self, step: Option<&WireStep>) -> Option<PathBuf> {
+        let path = match (step, self.wire.steps.first()) {
+            (None, _) => "trajectory.json".to_owned(),
+            (Some(step), Some(first)) if step.name.value == first.name.value => {
+                format!("steps/{}/trajectory.json", step.name.value)
+            }
+            _ => return None,
+        };
+        if !self.tree.is_file(&path) {
+            return None;
+        }
+        let text = match self.tree.read_text(&path, MAX_TRAJECTORY_BYTES) {
+            Ok(text) => text,
+            Err(problem) => {
+                self.problems.errors.push(problem);
+                return None;
+            }
+        };
+        let wrong = match serde_json::from_str::<WireTrajectory>(&text) {
+            Ok(found) if found.schema_version.starts_with("ATIF-v1.") => return self.tree.host_path(&path),
+            Ok(found) => format!("has schema_version {:?}, not ATIF-v1", found.schema_version),
+            Err(error) => format!("is no ATIF trajectory: {error}"),
+        };
+        self.problems.errors.push(Problem::new(self.tree.root().join(path), wrong));
+        None
     }
 
     fn verifier(&mut self, step: Option<&WireStep>, mode: VerifierMode) -> VerifierPhase {

@@ -12,6 +12,8 @@ use crate::strict::{At, Table};
 pub(super) struct WireEnvironment {
     pub(super) build_timeout: Duration,
     pub(super) docker_image: Option<String>,
+    /// Where the image holds skills for the agent.
+    pub(super) skills_dir: Option<String>,
     limits: Limits,
     pub(super) env: BTreeMap<String, At<String>>,
     workdir: Option<String>,
@@ -24,6 +26,7 @@ impl Default for WireEnvironment {
         WireEnvironment {
             build_timeout: Duration::from_secs(600),
             docker_image: None,
+            skills_dir: None,
             limits: Limits::default(),
             env: BTreeMap::new(),
             workdir: None,
@@ -44,6 +47,7 @@ impl WireEnvironment {
             build_timeout: seconds(&table, "build_timeout_sec", Least::Positive)
                 .unwrap_or(default.build_timeout),
             docker_image: docker_image(&table),
+            skills_dir: skills_dir(&table),
             limits: limits(&table),
             env: table.string_map("env"),
             workdir: workdir(&table),
@@ -99,10 +103,6 @@ fn refuse_unsupported(table: &Table<'_, '_>) {
     if let Some(server) = table.tables("mcp_servers").first() {
         refuse(server.offset(), "the task brings MCP servers");
     }
-    if let Some(skills) = table.string("skills_dir") {
-        let problem = doc.problem(skills.offset, "skills_dir is not handed to agents yet");
-        doc.push_warning(problem.hint("the folder is in the environment all the same"));
-    }
 }
 
 fn docker_image(table: &Table<'_, '_>) -> Option<String> {
@@ -117,6 +117,15 @@ fn docker_image(table: &Table<'_, '_>) -> Option<String> {
         return None;
     }
     Some(image.value)
+}
+
+fn skills_dir(table: &Table<'_, '_>) -> Option<String> {
+    let folder = table.string("skills_dir")?;
+    if folder.value.is_empty() || folder.value.contains('\0') {
+        table.doc().error(folder.offset, "skills_dir must be a folder of the environment");
+        return None;
+    }
+    Some(folder.value)
 }
 
 fn workdir(table: &Table<'_, '_>) -> Option<String> {

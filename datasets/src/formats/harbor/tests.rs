@@ -741,3 +741,47 @@ proptest! {
         read_text(&String::from_utf8_lossy(&bytes));
     }
 }
+
+#[test]
+fn harbor_skills_and_prior_conversations_are_the_agents() {
+    let task = good("[environment]\nskills_dir = \"/skills\"\n");
+    assert_eq!(task.steps[0].agent.skills_dir.as_deref(), Some("/skills"));
+    assert!(refused("[environment]\nskills_dir = \"\"\n").contains("skills_dir must be a folder"));
+
+    let with = |name: &str, text: &str, toml: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        self::task(dir.path(), "t", toml);
+        files(&dir.path().join("t"), &[(name, text)]);
+        (load(dir.path(), &options()).unwrap(), dir)
+    };
+    let whole = r#"{"schema_version":"ATIF-v1.6","agent":{"name":"x","version":"1"},"steps":[]}"#;
+    let (loaded, dir) = with("trajectory.json", whole, "");
+    assert_eq!(loaded.warnings, []);
+    let path = dir.path().join("t/trajectory.json");
+    assert_eq!(loaded.tasks[0].steps[0].agent.trajectory.as_deref(), Some(&*path));
+    for (text, why) in [
+        ("{", "is no ATIF trajectory: EOF"),
+        ("[]", "is no ATIF trajectory"),
+        (r#"{"schema_version":"ATIF-v1.6"}"#, "missing field `steps`"),
+        (r#"{"schema_version":"2","steps":[]}"#, "not ATIF-v1"),
+    ] {
+        let (loaded, _dir) = with("trajectory.json", text, "");
+        let problem = loaded.invalid[0].problems[0].to_string();
+        assert!(problem.contains("trajectory.json") && problem.contains(why), "{problem}");
+    }
+    // Of several steps the first one's counts.
+    let steps = "[[steps]]\nname = \"a\"\n[[steps]]\nname = \"b\"\n";
+    let (_, several) = with("steps/a/trajectory.json", whole, steps);
+    let dir = several.path().join("t");
+    files(
+        &dir,
+        &[
+            ("steps/a/instruction.md", "A\n"),
+            ("steps/b/instruction.md", "B\n"),
+            ("steps/b/trajectory.json", whole),
+        ],
+    );
+    let loaded = load(several.path(), &options()).unwrap();
+    let priors: Vec<_> = loaded.tasks[0].steps.iter().map(|step| step.agent.trajectory.is_some()).collect();
+    assert_eq!(priors, [true, false], "{loaded:?}");
+}

@@ -1,4 +1,4 @@
-//! `harness clean`: removes what crashes left, sparing what is alive.
+//! `harness clean`: removes what crashes left, and images on request, sparing what is alive.
 
 use harness_sandbox::{BACKENDS, ReapFilter};
 use serde_json::json;
@@ -13,6 +13,7 @@ pub fn clean(context: &Context, options: &Clean) -> Result<Exit, Failure> {
     let json = context.table_or_json()?;
     let runtime = runtime()?;
     let (mut removed, mut bytes, mut failed) = (Vec::new(), 0u64, Vec::new());
+    let (mut images, mut kept) = (Vec::new(), Vec::new());
     for kind in BACKENDS {
         let open = sandbox::options(context)?;
         // A backend that does not open here has nothing here either; `doctor` says why.
@@ -23,17 +24,41 @@ pub fn clean(context: &Context, options: &Clean) -> Result<Exit, Failure> {
         removed.extend(reaped.sandboxes.into_iter().map(|id| format!("{} {id}", kind.name())));
         bytes += reaped.bytes;
         failed.extend(reaped.failed);
+        if options.images {
+            let gone = runtime.block_on(backend.remove_images(options.dry_run));
+            let gone = gone.map_err(|error| Failure::of(Exit::Unexpected, &error))?;
+            images.extend(gone.images);
+            bytes += gone.bytes;
+            kept.extend(gone.kept);
+        }
     }
     if json {
-        let line = json!({"removed": removed, "bytes": bytes, "failed": failed, "dry_run": options.dry_run});
+        let line = json!({
+            "removed": removed,
+            "images": images,
+            "kept": kept,
+            "bytes": bytes,
+            "failed": failed,
+            "dry_run": options.dry_run,
+        });
         printer::raw(&harness_core::journal::line(&line));
     } else {
         let verb = if options.dry_run { "would remove" } else { "removed" };
         for one in &removed {
             printer::data(&format!("{verb} {one}\n"));
         }
+        for one in &images {
+            printer::data(&format!("{verb} image {}\n", printer::plain(one)));
+        }
         let sandboxes = if removed.len() == 1 { "sandbox" } else { "sandboxes" };
-        printer::data(&format!("{verb} {} {sandboxes}, {} MB\n", removed.len(), bytes / 1_000_000));
+        let also = match images.len() {
+            0 => String::new(),
+            count => format!(", {}", printer::plural(count, "image")),
+        };
+        printer::data(&format!("{verb} {} {sandboxes}{also}, {} MB\n", removed.len(), bytes / 1_000_000));
+    }
+    for one in &kept {
+        printer::say(&format!("kept {}", printer::plain(one)));
     }
     for one in &failed {
         printer::warn(one);

@@ -4,6 +4,7 @@ mod check;
 mod clean;
 mod compare;
 mod doctor;
+mod images;
 mod list;
 mod new;
 mod reference;

@@ -10,7 +10,7 @@ use harness_engine::{Cancel, Cell, RunDir, RunDirError, RunEnd, RunSpec};
 use harness_sandbox::Backend;
 
 use super::select::{self, Asked};
-use super::{Context, report, runtime, sandbox};
+use super::{Context, images, report, runtime, sandbox};
 use crate::args::{Network, RunOptions};
 use crate::exit::{Exit, Failure};
 use crate::live::Display;
@@ -59,7 +59,8 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
     let trials = select::trials(&context, &tasks, &cells)?;
     if options.dry_run {
-        return dry_run(&trials, json);
+        let needs = runtime.block_on(images::needed(&*backend, &tasks));
+        return dry_run(&trials, &needs, json);
     }
 
     // Whatever is wrong with the settings is said before anything is on disk.
@@ -139,7 +140,8 @@ pub fn make_dir(
     unreachable!("the loop ends by returning")
 }
 
-fn dry_run(trials: &[Planned], json: bool) -> Result<Exit, Failure> {
+/// Trials are the data; what would be made for them is talk.
+fn dry_run(trials: &[Planned], needs: &[String], json: bool) -> Result<Exit, Failure> {
     for planned in trials {
         let line = if json {
             harness_core::journal::line(planned)
@@ -147,6 +149,9 @@ fn dry_run(trials: &[Planned], json: bool) -> Result<Exit, Failure> {
             format!("{}\n", printer::plain(&planned.id.path())).into_bytes()
         };
         printer::raw(&line);
+    }
+    for line in needs {
+        printer::say(line);
     }
     printer::say(&format!("{} would be run", printer::plural(trials.len(), "trial")));
     Ok(Exit::Completed)

@@ -65,11 +65,11 @@ fn a_full_disk_stops_the_run_with_its_cause_and_resume_finishes_it() {
         println!("skipped: mounting a small disk needs root");
         return;
     };
-    // The third trial's agent, a program on the host, fills the disk to its last byte.
+    // The third trial's agent, a program on the host, fills the disk to its last byte. (Resumed, several work at once.)
     room.write(
         "agent.sh",
-        "n=$(cat count 2>/dev/null || echo 0); n=$((n+1)); echo $n > count\n\
-         if [ $n = 3 ]; then cat /dev/zero > runs/filler 2>/dev/null; fi\n\
+        "echo once more >> count\n\
+         if [ $(wc -l < count) = 3 ] && mkdir filled; then cat /dev/zero > runs/filler 2>/dev/null; fi\n\
          echo '{\"call\":\"done\",\"status\":\"finished\"}'\n",
     );
     let line = "run suite tasks --agent command --agent-set host='sh agent.sh' --sandbox memory -j 1 --runs-dir runs --run-id r";

@@ -5,10 +5,13 @@
 
 mod disk;
 mod errors;
+mod handed_over;
 mod help;
+mod kills;
 mod lists;
 mod live;
 mod native;
+mod networks;
 mod report;
 mod resume;
 mod room;

@@ -13,13 +13,15 @@ use harness_sandbox::{
 use serde::Deserialize;
 
 use super::settings::{SettingKind, list, text};
-use super::{Agent, AgentKind, AgentReport, Session, SettingError, SettingSpec, host_program};
+use super::{Agent, AgentKind, AgentReport, Session, SettingError, SettingSpec, TRAJECTORY, host_program};
 
 /// Where an agent's own tools are shown inside.
 const TOOLS_AT: &str = "/opt/agent";
 /// Where the instruction lies inside, and where the agent may leave its own account.
 const INSTRUCTION_AT: &str = "/logs/agent/instruction.md";
 const REPORT_AT: &str = "/logs/agent/report.json";
+/// Where a conversation lies that came before this one.
+const PRIOR_AT: &str = "/logs/agent/prior-trajectory.json";
 /// Largest report that is read, in bytes.
 const MAX_REPORT: u64 = 64 << 10;
 
@@ -167,6 +169,13 @@ impl Command {
         env.insert("HARNESS_INSTRUCTION".into(), session.step.instruction.clone());
         env.insert("HARNESS_INSTRUCTION_FILE".into(), INSTRUCTION_AT.into());
         env.insert("HARNESS_REPORT_FILE".into(), REPORT_AT.into());
+        env.insert("HARNESS_TRAJECTORY_FILE".into(), TRAJECTORY.into());
+        if let Some(folder) = session.skills_dir() {
+            env.insert("HARNESS_SKILLS_DIR".into(), folder);
+        }
+        if session.step.agent.trajectory.is_some() {
+            env.insert("HARNESS_PRIOR_TRAJECTORY_FILE".into(), PRIOR_AT.into());
+        }
         env.insert("HARNESS_TIMEOUT_SEC".into(), session.timeout.as_secs().to_string());
         if let Some(model) = &self.model {
             env.insert("HARNESS_MODEL".into(), model.clone());
@@ -180,6 +189,9 @@ impl Command {
     async fn work_inside(&self, session: &Session<'_>, command: &str) -> Result<AgentReport, SandboxError> {
         let instruction = Source::Bytes(session.step.instruction.clone().into_bytes());
         session.sandbox.put(INSTRUCTION_AT, instruction, PutOptions::default()).await?;
+        if let Some(prior) = &session.step.agent.trajectory {
+            session.sandbox.put(PRIOR_AT, Source::File(prior.clone()), PutOptions::default()).await?;
+        }
         let mut env = self.inside_env(session);
         // A variable of more than 128 KiB makes every exec fail; a long instruction is in the file alone.
         if session.step.instruction.len() > 100 << 10 || session.step.instruction.contains('\0') {

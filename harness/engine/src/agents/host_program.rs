@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! → {"type":"task","protocol":1,"task":…,"instruction":…,"workdir":…,"timeout_sec":…,"model":…}
+//!   and where the task has them "skills_dir": folder inside, "prior_trajectory": an ATIF document
 //! ← {"id":1,"call":"exec","command":"make test","timeout_sec":60}        ("argv":[…] in place of "command"; "cwd", "env", "stdin")
 //! → {"id":1,"ok":{"exit_code":0,"signal":null,"timed_out":false,"stdout":"…","stderr":"…","stdout_bytes":12,"stderr_bytes":0}}
 //! ← {"id":2,"call":"read","path":"src/main.c"}                           → {"id":2,"ok":{"text":"…"}} or {"base64":"…"}
@@ -111,10 +112,19 @@ pub(super) async fn work(
         log: Log::open(session)?,
         report: AgentReport::ended(AgentExit::Crashed),
     };
-    let greeting = json!({
+    let mut greeting = json!({
         "type": "task", "protocol": 1, "task": session.task.id, "instruction": session.step.instruction,
         "workdir": session.workdir, "timeout_sec": session.timeout.as_secs_f64(), "model": model,
     });
+    if let Some(folder) = session.skills_dir() {
+        greeting["skills_dir"] = folder.into();
+    }
+    if let Some(prior) = &session.step.agent.trajectory {
+        let refused = |error| SandboxError::host(format!("read {}", prior.display()), error);
+        let text = std::fs::read(prior).map_err(refused)?;
+        greeting["prior_trajectory"] =
+            serde_json::from_slice(&text).map_err(|error| refused(std::io::Error::other(error)))?;
+    }
     // Its time ends here and not by dropping this whole call, so that what it reported until then is kept.
     let served = tokio::time::timeout(session.timeout, program.serve(session, &greeting)).await;
     let Program { input, mut report, mut errors, mut log, .. } = program;

@@ -102,6 +102,18 @@ pub struct Session<'a> {
     pub log: &'a Path,
 }
 
+/// Where an agent leaves its own trajectory (ATIF) inside; it is kept with the trial.
+pub const TRAJECTORY: &str = "/logs/agent/trajectory.json";
+
+impl Session<'_> {
+    /// Where skills for the agent lie inside, from the root.
+    pub fn skills_dir(&self) -> Option<String> {
+        let folder = self.step.agent.skills_dir.as_deref()?;
+        let below = || format!("{}/{folder}", self.workdir.trim_end_matches('/'));
+        Some(if folder.starts_with('/') { folder.to_owned() } else { below() })
+    }
+}
+
 /// How an agent ended, by its own account.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentReport {

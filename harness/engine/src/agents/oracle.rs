@@ -120,7 +120,10 @@ impl Agent for Solution {
             });
         };
         for folder in &session.step.solution {
-            session.sandbox.put(SOLUTION, Source::Folder(folder.clone()), PutOptions::default()).await?;
+            let files = crate::ignore::selected(folder)
+                .map_err(|error| SandboxError::host("choose the solution by its .harborignore", error))?;
+            let source = Source::Folder(files.path().to_owned());
+            session.sandbox.put(SOLUTION, source, PutOptions::default()).await?;
         }
         // The script is put apart from its neighbours and with an x bit, because authors forget to set one.
         let inside = format!("{SOLUTION}/solve.sh");

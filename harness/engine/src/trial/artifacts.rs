@@ -6,13 +6,17 @@ use harness_core::{Severity, Step};
 use harness_sandbox::{Change, FileType, GetOptions, Place, PutOptions, Sandbox, SandboxError, Source};
 use serde_json::json;
 
-use super::attempt::{Attempt, Stop};
+use super::attempt::Attempt;
+use super::stop::Stop;
+use crate::agents::TRAJECTORY;
 
 /// Everything here crosses, declared or not.
 const ALWAYS: &str = "/logs/artifacts";
 /// Most bytes and entries of one artifact.
 const MAX_BYTES: u64 = 2 << 30;
 const MAX_ENTRIES: u64 = 100_000;
+/// Most bytes of a trajectory.
+const MAX_TRAJECTORY: u64 = 64 << 20;
 
 /// Takes the declared artifacts and everything in `/logs/artifacts` into the trial's folder, with a manifest.
 /// One that was never made is a mark in the manifest, not an error.
@@ -68,6 +72,36 @@ pub(super) async fn take(
     }
     let text = serde_json::to_vec_pretty(&json!({ "artifacts": entries })).expect("plain data");
     write(&root, "manifest.json", &text)
+}
+
+/// Keeps the agent's own trajectory, where it left one: what it says of itself, read by nobody here.
+pub(super) async fn trajectory(
+    attempt: &mut Attempt,
+    sandbox: &dyn Sandbox,
+    step: &Step,
+    changes: Option<&[Change]>,
+) -> Result<(), Stop> {
+    if changes.is_some_and(|all| all.binary_search_by(|one| (*one.path).cmp(TRAJECTORY.as_bytes())).is_err())
+    {
+        return Ok(());
+    }
+    let text = match sandbox.read(TRAJECTORY, MAX_TRAJECTORY).await {
+        Ok(Some(text)) => text,
+        Ok(None) | Err(SandboxError::Inside { .. }) => return Ok(()),
+        Err(error @ SandboxError::TooLarge { .. }) => {
+            attempt.note("artifact_too_large", Severity::Warning, format!("{TRAJECTORY}: {error}"));
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let name = match &step.name {
+        Some(step) => {
+            let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+            format!("trajectory-{}.json", step.chars().map(plain).collect::<String>())
+        }
+        None => "trajectory.json".to_owned(),
+    };
+    write(&attempt.context.dir, &name, &text)
 }
 
 /// Something in the folder, or something else in its place.

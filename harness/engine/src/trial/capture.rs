@@ -6,8 +6,10 @@ use harness_sandbox::{
     Change, ChangeKind, ExecSpec, FileType, GetOptions, Place, ProcessSpec, Sandbox, SandboxError, ViewSpec,
 };
 
-use super::attempt::{Attempt, Setting, Stop};
+use super::attempt::Attempt;
 use super::diff::Diff;
+use super::ready::Setting;
+use super::stop::Stop;
 
 /// Most changed paths that are looked at.
 pub(super) const MAX_CHANGES: usize = 100_000;

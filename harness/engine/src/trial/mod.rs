@@ -4,8 +4,15 @@ mod artifacts;
 mod attempt;
 mod capture;
 mod diff;
+mod environment;
+mod limits;
+mod networks;
 mod packages;
 mod programs;
+mod ready;
+mod step;
+mod steps;
+mod stop;
 mod verify;
 
 use std::fs::File;
@@ -22,6 +29,7 @@ use harness_sandbox::Backend;
 
 use crate::agents::Agent;
 use crate::cancel::{Cancel, Stage};
+use crate::environments::Environments;
 use crate::journal_writer::{JournalWriter, now_ms};
 use crate::run::RunSettings;
 
@@ -32,6 +40,7 @@ pub(crate) struct TrialContext {
     pub(crate) variant: Arc<Variant>,
     pub(crate) agent: Arc<dyn Agent>,
     pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) environments: Arc<Environments>,
     pub(crate) settings: Arc<RunSettings>,
     pub(crate) journal: JournalWriter,
     pub(crate) cancel: Cancel,
@@ -245,6 +254,7 @@ fn finish(context: &TrialContext, last: TryResult, tries: Vec<TryRecord>, starte
         durations: last.durations,
         cpu_ms: details.cpu_ms,
         peak_memory_bytes: details.peak_memory_bytes,
+        network: details.network,
         integrity: details.integrity,
         sandbox: details.sandbox.unwrap_or_else(|| SandboxNote {
             backend: context.backend.name().to_owned(),

@@ -5,7 +5,6 @@
 //! A verdict that is missing is neither a zero nor a way out: the tests run once more in the untouched environment, and
 //! whether *they* give one there says whose doing it was.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +16,11 @@ use harness_sandbox::{
     SandboxError, Source, ViewSpec,
 };
 
-use super::attempt::{Attempt, Judged, Setting, Stop, healthy};
+use super::attempt::Attempt;
 use super::programs::{Told, defend};
+use super::ready::{Setting, healthy};
+use super::step::Judged;
+use super::stop::Stop;
 use super::{artifacts, packages};
 
 const TESTS: &str = "/tests";
@@ -103,6 +105,7 @@ async fn in_view(
     log: &str,
 ) -> Result<Run, SandboxError> {
     sandbox.freeze(true).await?;
+    attempt.switch(sandbox, &attempt.verifier_network(step)).await?;
     let view = sandbox.view(view).await?;
     let Some(ready) = put(attempt, &*view, step, place).await? else { return Ok(Run::without_tests()) };
     sandbox.freeze(false).await?;
@@ -120,10 +123,12 @@ async fn untouched(
     why: &str,
 ) -> Verified {
     let context = attempt.context.clone();
-    let spec = attempt.spec(image.clone(), "untouched", &context.task.environment);
+    let network = attempt.verifier_network(step);
+    let spec = attempt.spec(image.clone(), "untouched", &context.task.environment, network);
     let sandbox = context.backend.create(spec).await?;
     let run = untouched_run(attempt, &*sandbox, step, place).await;
     let gone = sandbox.destroy().await;
+    attempt.keep_connections(&*sandbox);
     if let Err(error) = gone {
         attempt.note(
             "not_removed",
@@ -165,6 +170,7 @@ async fn untouched_run(
         }
         in_view(attempt, sandbox, private(), (step, place), log).await
     } else {
+        attempt.switch(sandbox, &attempt.verifier_network(step)).await?;
         tests(attempt, sandbox, step, place, log).await
     };
     match run {
@@ -213,10 +219,12 @@ async fn one_separate(
     step: &Step,
     place: &Setting,
 ) -> Verified {
-    let spec = attempt.spec(image.clone(), "verifier", environment);
+    let spec = attempt.spec(image.clone(), "verifier", environment, attempt.verifier_network(step));
     let sandbox = attempt.context.backend.create(spec).await?;
     let run = separate_run(attempt, &*sandbox, environment, step, place).await;
-    if let Err(error) = sandbox.destroy().await {
+    let gone = sandbox.destroy().await;
+    attempt.keep_connections(&*sandbox);
+    if let Err(error) = gone {
         attempt.note(
             "not_removed",
             Severity::Info,
@@ -242,6 +250,7 @@ async fn separate_run(
     if let Some(check) = &environment.healthcheck {
         healthy(sandbox, place, check).await?;
     }
+    attempt.switch(sandbox, &attempt.verifier_network(step)).await?;
     match tests(attempt, sandbox, step, place, "verify.log").await {
         Ok(run) => Ok(run),
         Err(SandboxError::Inside { message }) => Ok(Run { tests: None, rewards: Err(message), exit: None }),
@@ -290,8 +299,8 @@ async fn put(
     let context = &attempt.context;
     let user = step.verifier.user.clone().or_else(|| setting.user.as_ref().map(|_| "0".to_owned()));
     for folder in &step.tests {
-        let put = PutOptions { exclude: ignored(folder), ..PutOptions::default() };
-        place.put(TESTS, Source::Folder(folder.clone()), put).await?;
+        let files = crate::ignore::selected(folder).map_err(unselected)?;
+        place.put(TESTS, Source::Folder(files.path().to_owned()), PutOptions::default()).await?;
     }
     let script = step.tests.iter().rev().map(|folder| folder.join("test.sh")).find(|file| file.is_file());
     let Some(script) = script else { return Ok(None) };
@@ -327,6 +336,10 @@ async fn put(
         grace: Duration::from_secs(1),
         ..ProcessSpec::new(argv)
     }))
+}
+
+fn unselected(error: std::io::Error) -> SandboxError {
+    SandboxError::host("choose the tests by their .harborignore", error)
 }
 
 /// Runs the tests to their end.
@@ -404,14 +417,4 @@ async fn keep_logs(to: std::path::PathBuf, place: &dyn Place) -> Result<(), Sand
         Ok(()) | Err(SandboxError::TooLarge { .. } | SandboxError::Inside { .. }) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// Patterns of `tests/.harborignore`.
-fn ignored(folder: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(folder.join(".harborignore")).unwrap_or_default();
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(str::to_owned)
-        .collect()
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use harness_core::{Connections, NetworkMode};
 use harness_sandbox::{
     Backend, Caps, Change, EnvironmentRequest, GetOptions, Image, Place, Probe, Process, ProcessSpec,
     Progress, PutOptions, ReapFilter, Reaped, Sandbox, SandboxError, SandboxSpec, SandboxUsage, Snapshot,
@@ -241,6 +242,14 @@ impl Sandbox for FaultySandbox {
 
     async fn listen(&self, port: u16) -> Result<TcpListener, SandboxError> {
         self.held.sandbox.listen(port).await
+    }
+
+    async fn set_network(&self, mode: &NetworkMode) -> Result<(), SandboxError> {
+        through!(self, "set_network", self.held.sandbox.set_network(mode))
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        self.held.sandbox.connections()
     }
 
     async fn destroy(&self) -> Result<SandboxUsage, SandboxError> {

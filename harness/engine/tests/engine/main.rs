@@ -3,6 +3,7 @@
 
 mod agents;
 mod disk;
+mod environments;
 mod fault;
 mod faults;
 mod kill;

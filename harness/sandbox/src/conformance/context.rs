@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use harness_core::{Limits, NetworkMode};
@@ -46,8 +46,20 @@ pub struct Ctx {
     made: Mutex<Vec<Arc<dyn Sandbox>>>,
 }
 
+/// So many seconds of patience: times as many as `HARNESS_TEST_SLOWNESS` says, for processors that are emulated.
+pub(super) fn secs(seconds: u64) -> Duration {
+    static SLOWNESS: OnceLock<u64> = OnceLock::new();
+    let slowness = SLOWNESS.get_or_init(|| {
+        let said = std::env::var("HARNESS_TEST_SLOWNESS").ok();
+        said.and_then(|said| said.parse().ok()).unwrap_or(1_u64).clamp(1, 20)
+    });
+    Duration::from_secs(seconds * slowness)
+}
+
 /// The longest that anything harmless may take, on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(30);
+fn patience() -> Duration {
+    secs(30)
+}
 
 /// What writes a byte every tenth of a second to [`BEAT`], for ever: the sign that something lives.
 pub(super) const HEART: &str = "while :; do echo >> /tmp/beat; sleep 0.1; done";
@@ -116,7 +128,7 @@ pub(super) fn script(text: &str) -> ExecSpec {
 
 /// A process with a bound in time.
 pub(super) fn bounded(process: ProcessSpec) -> ExecSpec {
-    ExecSpec::new(ProcessSpec { deadline: Some(PATIENCE), ..process })
+    ExecSpec::new(ProcessSpec { deadline: Some(patience()), ..process })
 }
 
 /// Runs a script to its end.
@@ -147,7 +159,7 @@ pub(super) async fn beats(place: &dyn Place) -> Result<usize, Failure> {
 /// Waits until the heart beats.
 pub(super) async fn beating(place: &dyn Place) -> Result<(), Failure> {
     let before = beats(place).await?;
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + secs(10);
     while beats(place).await? < before + 2 {
         if Instant::now() > until {
             return Err(Failure("a process that should live does nothing for ten seconds".into()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::context::{BEAT, HEART, beating, ok, sh, silent};
+use super::context::{BEAT, HEART, beating, ok, secs, sh, silent};
 use super::{Case, Ctx, Failure, case, ensure, ensure_eq};
 use crate::{ExecSpec, Exit, Place, ProcessSpec};
 
@@ -35,7 +35,7 @@ async fn reported(ctx: &Ctx) -> Result<(), Failure> {
     let result = sandbox.exec(timed("echo said; sleep 15", SHORT, SHORT)).await?;
     ensure_eq!((result.exit, &*result.stdout.text()), (Exit::TimedOut, "said\n"), "how it ended");
     ensure!(result.duration + STARTING >= SHORT, "it was ended after {:?} already", result.duration);
-    ensure!(result.duration < Duration::from_secs(8), "it was ended only after {:?}", result.duration);
+    ensure!(result.duration < secs(8), "it was ended only after {:?}", result.duration);
     ok(&*sandbox, "true").await?;
     Ok(())
 }
@@ -43,10 +43,10 @@ async fn reported(ctx: &Ctx) -> Result<(), Failure> {
 async fn grace(ctx: &Ctx) -> Result<(), Failure> {
     let sandbox = ctx.sandbox().await?;
     let text = "trap 'echo asked; sleep 0.5; echo done; exit 0' TERM; while :; do sleep 0.1; done";
-    let result = sandbox.exec(timed(text, SHORT, Duration::from_secs(8))).await?;
+    let result = sandbox.exec(timed(text, SHORT, secs(8))).await?;
     // Well-behaved or not: its time was over.
     ensure_eq!((result.exit, &*result.stdout.text()), (Exit::TimedOut, "asked\ndone\n"), "how it ended");
-    ensure!(result.duration < Duration::from_secs(6), "the grace was waited for in vain");
+    ensure!(result.duration < secs(6), "the grace was waited for in vain");
     Ok(())
 }
 
@@ -55,7 +55,7 @@ async fn term_ignored(ctx: &Ctx) -> Result<(), Failure> {
     let result = sandbox.exec(timed("trap '' TERM; while :; do sleep 0.2; done", SHORT, SHORT)).await?;
     ensure_eq!(result.exit, Exit::TimedOut, "how it ended");
     let taken = result.duration;
-    ensure!(taken + STARTING >= SHORT * 2 && taken < Duration::from_secs(6), "it was ended after {taken:?}");
+    ensure!(taken + STARTING >= SHORT * 2 && taken < secs(6), "it was ended after {taken:?}");
     Ok(())
 }
 
@@ -93,7 +93,7 @@ async fn held_open(ctx: &Ctx) -> Result<(), Failure> {
     let text = "setsid sleep 25 & trap '' TERM; sleep 25; sleep 25";
     let result = sandbox.exec(timed(text, SHORT, SHORT)).await?;
     ensure_eq!(result.exit, Exit::TimedOut, "how it ended");
-    ensure!(result.duration < Duration::from_secs(8), "it took {:?}", result.duration);
+    ensure!(result.duration < secs(8), "it took {:?}", result.duration);
     Ok(())
 }
 

@@ -1,11 +1,10 @@
 //! Cases: running a command.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::context::{bounded, is_inside, ok, put, refused, script, sh};
+use super::context::{bounded, is_inside, ok, put, refused, script, secs, sh};
 use super::{Case, Ctx, Failure, case, ensure, ensure_eq};
 use crate::{ExecSpec, Exit, OutputSpec, ProcessSpec, PutOptions, Source, Stdin};
 
@@ -148,7 +147,7 @@ async fn stdin(ctx: &Ctx) -> Result<(), Failure> {
 
 async fn stdin_empty(ctx: &Ctx) -> Result<(), Failure> {
     let sandbox = ctx.sandbox().await?;
-    let process = ProcessSpec { deadline: Some(Duration::from_secs(10)), ..ProcessSpec::new(["cat"]) };
+    let process = ProcessSpec { deadline: Some(secs(10)), ..ProcessSpec::new(["cat"]) };
     let result = sandbox.exec(ExecSpec::new(process)).await?;
     ensure_eq!((result.exit, result.stdout.total), (Exit::Code(0), 0), "cat without input");
     Ok(())
@@ -219,11 +218,7 @@ async fn parallel(ctx: &Ctx) -> Result<(), Failure> {
         let result = task.await.map_err(|error| Failure(error.to_string()))??;
         ensure_eq!(result.exit, Exit::Code(code), "the status of command {code}");
     }
-    ensure!(
-        started.elapsed() < Duration::from_secs(6),
-        "eight commands of a second took {:?}",
-        started.elapsed()
-    );
+    ensure!(started.elapsed() < secs(6), "eight commands of a second took {:?}", started.elapsed());
     // A process that was started stays where it is when others come and go.
     sandbox.put("/tmp/done", Source::Bytes(Vec::new()), PutOptions::default()).await?;
     Ok(())

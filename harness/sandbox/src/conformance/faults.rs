@@ -6,7 +6,7 @@ use std::time::Duration;
 use harness_core::{Digest, EnvironmentSource, EnvironmentSpec, Limits, NetworkMode};
 use tokio::time::Instant;
 
-use super::context::{is_lost, refused, script};
+use super::context::{is_lost, refused, script, secs};
 use super::{Failure, Setup, ensure, ensure_eq};
 use crate::fault::{Call, Fault, FaultBackend, FaultPlan};
 use crate::{
@@ -148,7 +148,7 @@ async fn create_refused(setup: &Setup) -> Result<(), Failure> {
         let spec = spec(setup, "create");
         let run = spec.labels.run.clone();
         refused("create", backend.create(spec).await, |_| true)?;
-        let until = Instant::now() + Duration::from_secs(8);
+        let until = Instant::now() + secs(8);
         loop {
             let left = backend.reap(ReapFilter { run: Some(run.clone()), dry_run: true }).await?.sandboxes;
             if left.is_empty() {

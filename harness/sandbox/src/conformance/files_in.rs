@@ -4,11 +4,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::context::{is_too_large, ok, put, refused, sh};
+use super::context::{is_too_large, ok, put, refused, secs, sh};
 use super::{Case, Ctx, Failure, case, ensure, ensure_eq};
 use crate::{Exit, Place, PutOptions, Source};
 
@@ -188,7 +187,7 @@ async fn sparse(ctx: &Ctx) -> Result<(), Failure> {
     host.set_len(size)?;
     std::os::unix::fs::FileExt::write_all_at(&host, b"middle", size / 2)?;
     let put = sandbox.put("/tmp/sparse", Source::File(source), PutOptions::default());
-    timeout(Duration::from_secs(20), put).await.map_err(|_| Failure("it took more than 20 s".into()))??;
+    timeout(secs(20), put).await.map_err(|_| Failure("it took more than 20 s".into()))??;
     let found =
         ok(&*sandbox, "stat -c '%s %b' /tmp/sparse; tail -c +1073741825 /tmp/sparse | head -c 6").await?;
     let fields: Vec<&str> = found.split_whitespace().collect();
@@ -246,7 +245,7 @@ async fn not_a_file(ctx: &Ctx) -> Result<(), Failure> {
 
 async fn timeout_put(place: &dyn Place, source: Source) -> Result<Result<(), crate::SandboxError>, Failure> {
     let put = place.put("/tmp/not", source, PutOptions::default());
-    timeout(Duration::from_secs(10), put).await.map_err(|_| Failure("it hangs".into()))
+    timeout(secs(10), put).await.map_err(|_| Failure("it hangs".into()))
 }
 
 async fn read(ctx: &Ctx) -> Result<(), Failure> {
@@ -270,7 +269,7 @@ async fn read_none(ctx: &Ctx) -> Result<(), Failure> {
         "/tmp/loop",
         "/dev/zero",
     ] {
-        match timeout(Duration::from_secs(10), sandbox.read(path, 100)).await {
+        match timeout(secs(10), sandbox.read(path, 100)).await {
             Ok(found) => ensure_eq!(found?, None, "{path}"),
             Err(_) => return Err(Failure(format!("reading {path} hangs"))),
         }

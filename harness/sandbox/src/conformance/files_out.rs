@@ -5,11 +5,10 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::context::{is_inside, is_too_large, ok, put, refused};
+use super::context::{is_inside, is_too_large, ok, put, refused, secs};
 use super::files_in::odd_names;
 use super::{Case, Ctx, Failure, case, ensure, ensure_eq};
 use crate::GetOptions;
@@ -146,7 +145,7 @@ async fn sparse(ctx: &Ctx) -> Result<(), Failure> {
     ok(&*sandbox, "mkdir /tmp/from; cd /tmp/from; truncate -s 2G sparse; printf end >> sparse").await?;
     let to = ctx.dir.join("to");
     let get = sandbox.get("/tmp/from", &to, GetOptions { limit: 1 << 20, ..GetOptions::default() });
-    timeout(Duration::from_secs(20), get).await.map_err(|_| Failure("it took more than 20 s".into()))??;
+    timeout(secs(20), get).await.map_err(|_| Failure("it took more than 20 s".into()))??;
     let found = fs::metadata(to.join("sparse"))?;
     ensure_eq!(found.len(), (2 << 30) + 3, "its size");
     ensure!(found.blocks() < 8192, "{} blocks on disk", found.blocks());
@@ -188,14 +187,10 @@ async fn special(ctx: &Ctx) -> Result<(), Failure> {
     ok(&*sandbox, "mkdir -p /tmp/from/a; cd /tmp/from; mkfifo pipe a/pipe; echo > file; mknod device c 1 3 2> /dev/null; exit 0").await?;
     let to = ctx.dir.join("to");
     let get = sandbox.get("/tmp/from", &to, GetOptions::default());
-    timeout(Duration::from_secs(10), get).await.map_err(|_| Failure("it hangs".into()))??;
+    timeout(secs(10), get).await.map_err(|_| Failure("it hangs".into()))??;
     ensure_eq!(listed(&to)?, ["a", "file"], "what came out");
     let get = sandbox.get("/tmp/from/pipe", &to, GetOptions::default());
-    refused(
-        "a pipe itself",
-        timeout(Duration::from_secs(10), get).await.map_err(|_| Failure("it hangs".into()))?,
-        |_| true,
-    )
+    refused("a pipe itself", timeout(secs(10), get).await.map_err(|_| Failure("it hangs".into()))?, |_| true)
 }
 
 async fn target_exists(ctx: &Ctx) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::context::{HEART, beating, is_lost, ok, put, refused, script, sh};
+use super::context::{HEART, beating, is_lost, ok, put, refused, script, secs, sh};
 use super::{Case, Ctx, Failure, case, ensure, ensure_eq};
 use crate::{ExecSpec, Exit, GetOptions, ProcessSpec, ReapFilter, Sandbox, SandboxSpec, ViewSpec};
 
@@ -60,7 +60,7 @@ async fn destroy_running(ctx: &Ctx) -> Result<(), Failure> {
     let sandbox = ctx.sandbox().await?;
     let running = start_heart(&sandbox).await?;
     sandbox.destroy().await?;
-    match timeout(Duration::from_secs(10), running).await {
+    match timeout(secs(10), running).await {
         Ok(Ok(Err(error))) if is_lost(&error) => Ok(()),
         // Its death may have been seen before the sandbox's.
         Ok(Ok(Ok(result))) if result.exit == Exit::Signal(9) => Ok(()),
@@ -87,11 +87,11 @@ async fn lost(ctx: &Ctx) -> Result<(), Failure> {
     let pid = first_process(&marker).ok_or(Failure("PID 1 is not found from here".into()))?;
     let pid = rustix::process::Pid::from_raw(pid).ok_or(Failure("no process id".into()))?;
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).map_err(std::io::Error::from)?;
-    match timeout(Duration::from_secs(20), running).await {
+    match timeout(secs(20), running).await {
         Ok(Ok(Err(error))) if is_lost(&error) => {}
         other => return Err(Failure(format!("the end of a running command: {other:?}"))),
     }
-    match timeout(Duration::from_secs(20), sandbox.exec(script("true"))).await {
+    match timeout(secs(20), sandbox.exec(script("true"))).await {
         Ok(result) => refused("the next command", result, is_lost)?,
         Err(_) => return Err(Failure("the next command hangs".into())),
     }
@@ -130,7 +130,7 @@ async fn drop_destroys(ctx: &Ctx) -> Result<(), Failure> {
     // Not through `start`, which keeps a handle.
     let sandbox = ctx.backend.create(ctx.spec()).await?;
     ok(&*sandbox, &format!("setsid sh -c 'while sleep 0.1; do : {marker}; done' > /dev/null 2>&1 &")).await?;
-    let until = Instant::now() + Duration::from_secs(8);
+    let until = Instant::now() + secs(8);
     while processes(&marker).is_empty() {
         ensure!(Instant::now() < until, "its process is not found from here");
         sleep(Duration::from_millis(50)).await;
@@ -141,7 +141,7 @@ async fn drop_destroys(ctx: &Ctx) -> Result<(), Failure> {
 }
 
 async fn gone(marker: &str) -> Result<(), Failure> {
-    let until = Instant::now() + Duration::from_secs(8);
+    let until = Instant::now() + secs(8);
     while !processes(marker).is_empty() {
         ensure!(Instant::now() < until, "its processes still run after eight seconds");
         sleep(Duration::from_millis(50)).await;
@@ -154,7 +154,7 @@ async fn create_cancelled(ctx: &Ctx) -> Result<(), Failure> {
         let _ = timeout(Duration::from_micros(micros), ctx.backend.create(ctx.spec())).await;
     }
     let filter = || ReapFilter { run: Some(ctx.spec().labels.run), dry_run: true };
-    let until = Instant::now() + Duration::from_secs(8);
+    let until = Instant::now() + secs(8);
     // What was under way may take a moment to be undone.
     loop {
         let left = ctx.backend.reap(filter()).await?.sandboxes;

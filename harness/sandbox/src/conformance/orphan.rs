@@ -3,12 +3,11 @@
 use std::ffi::OsString;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::timeout;
 
-use super::context::{HEART, script};
+use super::context::{HEART, script, secs};
 use super::{Ctx, Failure, Setup};
 use crate::SandboxError;
 
@@ -60,7 +59,7 @@ impl Setup {
                     .kill_on_drop(true)
                     .spawn()?;
                 let stdout = child.stdout.take().ok_or(Failure("no stdout".into()))?;
-                let line = timeout(Duration::from_secs(20), BufReader::new(stdout).lines().next_line()).await;
+                let line = timeout(secs(20), BufReader::new(stdout).lines().next_line()).await;
                 child.kill().await?;
                 match line {
                     Ok(Ok(Some(id))) => Ok(id),

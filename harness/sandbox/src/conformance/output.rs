@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::context::{script, sh};
+use super::context::{script, secs, sh};
 use super::{Case, Ctx, Failure, case, ensure, ensure_eq};
 use crate::{ExecSpec, Exit, OutputSpec, ProcessSpec};
 
@@ -47,7 +47,7 @@ async fn streamed(ctx: &Ctx) -> Result<(), Failure> {
     let sandbox = ctx.sandbox().await?;
     let mut process = sandbox.spawn(ProcessSpec::shell("echo first; sleep 20; echo second")).await?;
     let mut first = [0; 6];
-    let read = timeout(Duration::from_secs(8), process.stdout.read_exact(&mut first)).await;
+    let read = timeout(secs(8), process.stdout.read_exact(&mut first)).await;
     ensure!(matches!(read, Ok(Ok(_))), "nothing was read while the command ran: {read:?}");
     ensure_eq!(&first, b"first\n", "the first line");
     Ok(())
@@ -64,7 +64,7 @@ async fn backpressure(ctx: &Ctx) -> Result<(), Failure> {
     let mut buffer = vec![0; 1 << 16];
     let mut total = 0;
     loop {
-        match timeout(Duration::from_secs(20), process.stdout.read(&mut buffer)).await {
+        match timeout(secs(20), process.stdout.read(&mut buffer)).await {
             Ok(count) => match count? {
                 0 => break,
                 count => total += count,
@@ -122,7 +122,7 @@ async fn held_open(ctx: &Ctx) -> Result<(), Failure> {
     let started = Instant::now();
     let result = sh(&*sandbox, "sleep 20 & echo said; exit 6").await?;
     ensure_eq!(result.exit, Exit::Code(6), "its status");
-    ensure!(started.elapsed() < Duration::from_secs(8), "it took {:?}", started.elapsed());
+    ensure!(started.elapsed() < secs(8), "it took {:?}", started.elapsed());
     ensure_eq!((&*result.stdout.text(), result.stdout.held_open), ("said\n", true), "what was read");
     let result = sh(&*sandbox, "echo said").await?;
     ensure_eq!(

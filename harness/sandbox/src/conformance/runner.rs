@@ -6,11 +6,14 @@ use std::time::Duration;
 use tokio::sync::RwLock;
 use tokio::time::{Instant, timeout};
 
+use super::context::secs;
 use super::{Case, Ctx, Failure, OrphanMaker, cases};
 use crate::{Backend, Image};
 
 /// The longest that one case may take.
-const BOUND: Duration = Duration::from_secs(60);
+fn bound() -> Duration {
+    secs(60)
+}
 
 /// What is tested, and with what help.
 #[derive(Clone)]
@@ -85,8 +88,8 @@ pub async fn run_case(setup: &Setup, case: &'static Case) -> CaseResult {
 async fn check(setup: &Setup, case: &'static Case) -> Result<(), Failure> {
     let dir = tempfile::Builder::new().prefix("conformance-").tempdir()?;
     let ctx = Ctx::new(setup.backend.clone(), setup.image.clone(), setup.orphans.clone(), dir.path());
-    let outcome = timeout(BOUND, (case.run)(&ctx)).await;
-    let cleaned = timeout(BOUND, ctx.clean()).await;
-    outcome.unwrap_or_else(|_| Err(Failure(format!("not done after {} s", BOUND.as_secs()))))?;
+    let outcome = timeout(bound(), (case.run)(&ctx)).await;
+    let cleaned = timeout(bound(), ctx.clean()).await;
+    outcome.unwrap_or_else(|_| Err(Failure(format!("not done after {} s", bound().as_secs()))))?;
     cleaned.unwrap_or_else(|_| Err(Failure("destroying its sandboxes does not end".into())))
 }

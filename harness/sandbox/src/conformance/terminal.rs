@@ -1,10 +1,9 @@
 //! Cases: commands that get a terminal.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::context::secs;
 use super::{Case, Ctx, Failure, case, ensure, ensure_eq};
 use crate::{ExecSpec, Exit, OutputSpec, Process, ProcessSpec, PtySize};
 
@@ -18,7 +17,7 @@ pub(super) const CASES: &[Case] = &[
 fn with_terminal(text: &str) -> ProcessSpec {
     ProcessSpec {
         pty: Some(PtySize { columns: 97, rows: 31 }),
-        deadline: Some(Duration::from_secs(20)),
+        deadline: Some(secs(20)),
         ..ProcessSpec::shell(text)
     }
 }
@@ -77,7 +76,7 @@ async fn until(process: &mut Process, text: &str) -> Result<(), Failure> {
     let mut seen = Vec::new();
     let mut chunk = [0; 1024];
     loop {
-        let read = timeout(Duration::from_secs(10), process.stdout.read(&mut chunk)).await;
+        let read = timeout(secs(10), process.stdout.read(&mut chunk)).await;
         let count = match read {
             Ok(Ok(count)) if count > 0 => count,
             other => {

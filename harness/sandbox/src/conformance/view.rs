@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::context::{HEART, beating, ok, put, script, sh, silent};
+use super::context::{HEART, beating, ok, put, script, secs, sh, silent};
 use super::{Case, Ctx, Failure, case, ensure, ensure_eq};
 use crate::{ExecSpec, Exit, Place, ProcessSpec, PutOptions, Sandbox, Source, ViewSpec};
 
@@ -200,7 +200,7 @@ async fn kill_all(ctx: &Ctx) -> Result<(), Failure> {
     sleep(Duration::from_millis(300)).await;
     sandbox.kill_all().await?;
     silent(&*sandbox).await?;
-    match timeout(Duration::from_secs(8), running).await {
+    match timeout(secs(8), running).await {
         Ok(Ok(Ok(result))) => ensure_eq!(result.exit, Exit::Signal(9), "the view's command"),
         other => return Err(Failure(format!("the view's command: {other:?}"))),
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use harness_core::{Connections, NetworkMode};
 
 use super::{Call, Fault, Ledger, disturbed, loss, refusal};
 use crate::{
@@ -135,6 +136,14 @@ impl Sandbox for FaultSandbox {
 
     async fn listen(&self, port: u16) -> Result<std::net::TcpListener, SandboxError> {
         self.call(Call::Listen, self.inner.listen(port)).await
+    }
+
+    async fn set_network(&self, mode: &NetworkMode) -> Result<(), SandboxError> {
+        self.call(Call::SetNetwork, self.inner.set_network(mode)).await
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        self.inner.connections()
     }
 
     async fn destroy(&self) -> Result<SandboxUsage, SandboxError> {

@@ -1,7 +1,7 @@
 //! The `native` backend: opening it, making environments ready, starting sandboxes, removing what dead owners left.
 
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -9,27 +9,31 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use harness_core::{Digest, EnvironmentSource, EnvironmentSpec, Limits, NetworkMode};
 use harness_guest::recipe::{Bind, Overlay, Recipe, Source};
-use harness_guest::sys;
 
+use super::NAME;
+use super::blanks::{Blank, Blanks, Wanted};
 use super::cgroup::find::Cgroups;
-use super::cgroup::group::{Group, Join};
+use super::cgroup::group::Join;
 use super::disk;
 use super::disk::image::DiskPool;
 use super::disk::watchdog::Watchdog;
 use super::doctor;
 use super::environment::Base;
-use super::guest::Guest;
 use super::layers::store::LayerStore;
-use super::process::Surroundings;
 use super::remover::Remover;
 use super::root::{Lower, Root};
 use super::running::Running;
 use super::sandbox::{NativeSandbox, stacked};
 use super::scratch::{Scratch, ScratchStore};
-use super::seccomp::{self, Ownership, Programs};
-use super::spawner::{Attach, Attached, ID_BASE, ID_COUNT, Spawner};
+use super::spawner::{Attach, Attached, Spawner};
+use super::stalls::{self, NewGroup, Stall, Stalls};
 use super::store::Store;
-use super::{NAME, capabilities};
+use crate::link::guest::Guest;
+use crate::link::network::no_list;
+use crate::link::process::Surroundings;
+use crate::link::seccomp::{self, Ownership};
+use crate::link::way::Way;
+use crate::link::{Live, capabilities};
 use crate::{
     Backend, BackendKind, BackendOptions, Caps, EnvironmentRequest, ExecSpec, Exit, Image, Labels, Place,
     Probe, ProcessSpec, Progress, ReapFilter, Reaped, Sandbox, SandboxError, SandboxSpec, Unsupported,
@@ -37,8 +41,6 @@ use crate::{
 
 /// Processes and threads of a sandbox whose task sets no limit.
 const DEFAULT_PIDS: u64 = 2048;
-/// `/dev/shm` of each sandbox. What is written there counts as its memory.
-const SHM_BYTES: u64 = 64 << 20;
 
 /// The entry of [`crate::BACKENDS`].
 pub(crate) struct NativeKind;
@@ -63,7 +65,7 @@ pub(crate) struct Native {
     pub(super) options: BackendOptions,
     caps: Caps,
     scratch: ScratchStore,
-    filters: Programs,
+    blanks: Blanks,
     pub(super) spawner: Arc<Spawner>,
     cgroups: Cgroups,
     /// File systems of a given size, or why there are none.
@@ -94,21 +96,20 @@ impl Native {
         std::fs::create_dir_all(options.state_dir.join("skeletons")).map_err(refused)?;
         let privileged = capabilities::are_roots();
         let ownership = if privileged { Ownership::Real } else { Ownership::Pretended };
-        let filters = seccomp::programs(ownership);
-        let spawner = Arc::new(Spawner::start(privileged).await?);
+        let spawner = Arc::new(Spawner::start(privileged, seccomp::programs(ownership)).await?);
         let cgroups = Cgroups::detect(None);
         let disks = DiskPool::open(&options.state_dir);
         let uppers = spawner.attach(&options.state_dir.join("scratch"), Attach::Writable).await?;
         Ok(Native {
             caps: caps(&spawner, &cgroups, &disks),
-            cgroups,
             disks,
             watchdog: Watchdog::new(),
             remover: Arc::new(Remover::start().map_err(|error| SandboxError::host("start a thread", error))?),
             running: Mutex::default(),
             options,
+            blanks: Blanks::new(Arc::clone(&spawner), Stalls::new(scratch.clone(), cgroups.clone())),
+            cgroups,
             scratch,
-            filters,
             spawner,
             uppers: Arc::new(uppers),
             attached: tokio::sync::Mutex::default(),
@@ -166,7 +167,6 @@ impl Native {
     }
 
     fn recipe(&self, store: &Store, spec: &SandboxSpec, root: &Root) -> Recipe {
-        let ids = if self.spawner.privileged { vec![(0, ID_BASE, ID_COUNT)] } else { vec![(0, 0, 1)] };
         let frozen = stacked(spec.snapshot.as_ref());
         let overlays = root.overlays.iter().enumerate().map(|(index, overlay)| {
             let own = overlay.lowers.iter().map(Lower::source);
@@ -178,19 +178,11 @@ impl Native {
             }
         });
         Recipe {
-            hostname: b"sandbox".to_vec(),
-            uids: ids.clone(),
-            gids: ids,
             overlays: overlays.collect(),
             binds: root.binds.iter().map(|(at, source)| bind(at, source)).collect(),
-            shm_bytes: SHM_BYTES,
-            capabilities: capabilities::COMMANDS,
-            view_capabilities: capabilities::VIEWS,
-            first_filters: self.filters.first.clone(),
-            filters: self.filters.commands.clone(),
             // Counted by the kernel for each user namespace, hence for each sandbox: where no group counts.
-            commands_groups: 0,
             nproc: spec.limits.pids.filter(|_| !self.cgroups.support().pids),
+            commands_groups: 0,
         }
     }
 
@@ -251,67 +243,38 @@ impl Native {
             mounts.push((mount.at.clone(), self.attach(&mount.host).await?));
         }
         let refused = |what: &'static str| move |error| SandboxError::host(what, error);
-        let scratch = self.scratch.make(&spec.labels).map_err(refused("make a scratch folder"))?;
+        let wanted = Wanted { labels: &spec.labels, limits: &spec.limits, overlays: root.overlays.len() };
+        let Blank { stall: Stall { scratch, group, overlays: made }, control, pid, pidfd } =
+            self.blanks.take(wanted).await?;
         let (id, run) = (scratch.id().to_owned(), spec.labels.run.clone());
         let store = Arc::new(self.store(scratch, &spec.limits).await?);
-        store.make(&root).map_err(refused("make folders for what a sandbox writes"))?;
-        let mut recipe = self.recipe(&store, &spec, &root);
-        recipe.binds.extend(mounts.iter().map(|(at, source)| bind(at, source)));
-        let mount_points = mount_points(&recipe);
-
-        let group = self
-            .cgroups
-            .make(&id, &spec.limits)
-            .map_err(refused("make a group of processes"))?
-            .map(NewGroup::new);
-        let mut join = match &group {
-            Some(group) => {
-                group.record(&store.path()).map_err(refused("write down a group of processes"))?;
-                group.get().join().map_err(refused("open a group of processes"))?
-            }
+        let made = if store.disk.is_some() { 0 } else { made };
+        store.make(&root, made).map_err(refused("make folders for what a sandbox writes"))?;
+        let join = match &group {
+            Some(group) => group.get().join(&spec.limits).map_err(refused("open a group of processes"))?,
             None => Join::default(),
         };
-        if let (Some(group), true) = (&group, join.folder.is_none()) {
-            // The groups that count processes and memory come last, and are for commands only: what commands use up never
-            // hits PID 1, which must stay to end them.
-            let limited = |folder: &PathBuf| {
-                (spec.limits.pids.is_some() && folder.join("pids.max").exists())
-                    || (spec.limits.memory_bytes.is_some() && folder.join("memory.limit_in_bytes").exists())
-            };
-            let (commands, all): (Vec<_>, Vec<_>) = group
-                .get()
-                .folders()
-                .iter()
-                .zip(join.tasks.drain(..))
-                .partition(|(folder, _)| limited(folder));
-            recipe.commands_groups = u32::try_from(commands.len()).unwrap_or(u32::MAX);
-            join.tasks = all.into_iter().chain(commands).map(|(_, tasks)| tasks).collect();
-        }
-        let (ours, theirs) = sys::socket_pair().map_err(refused("make a pair of sockets"))?;
-        let mut fds = vec![theirs.as_fd()];
-        fds.extend(join.folder.iter().chain(&join.tasks).map(AsFd::as_fd));
-        let (_, pidfd) = self.spawner.create(recipe, join.folder.is_some(), &fds).await?;
-        drop((theirs, join));
-        let guest = Guest::connect(ours).await?;
+        let mut recipe = self.recipe(&store, &spec, &root);
+        recipe.binds.extend(mounts.iter().map(|(at, source)| bind(at, source)));
+        recipe.commands_groups = u32::try_from(join.commands.len()).unwrap_or(u32::MAX);
+        let mount_points = mount_points(&recipe);
+        let fds: Vec<i32> = join.tasks.iter().chain(&join.commands).map(AsRawFd::as_raw_fd).collect();
+        let guest = Guest::start(control, &recipe, &fds).await?;
+        drop(join);
         let group = group.map(NewGroup::keep);
         let env = spec.image.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
+        let around =
+            Surroundings { env, workdir: spec.image.workdir.clone(), user: spec.image.user.clone(), view: 0 };
         let running = Arc::new(Running::new(id, guest, pidfd, group, Arc::clone(&store)));
         let sandbox = NativeSandbox {
             running: Arc::clone(&running),
-            around: Surroundings {
-                env,
-                workdir: spec.image.workdir.clone(),
-                user: spec.image.user.clone(),
-                view: 0,
-            },
-            network: spec.network,
+            way: Way::new(spec.network, around, Some(pid)),
             image: spec.image,
             root,
             mount_points,
             mounts: mounts.into_iter().map(|(_, source)| source).collect(),
             base: spec.snapshot,
             spawner: Arc::clone(&self.spawner),
-            proxy: None,
             next_view: std::sync::atomic::AtomicU32::new(1),
         };
         self.watch(&running, &store, &spec.limits)?;
@@ -323,7 +286,7 @@ impl Native {
 /// What can be had here. What an ordinary user cannot have is declared case by case.
 fn caps(spawner: &Spawner, cgroups: &Cgroups, disks: &Result<DiskPool, String>) -> Caps {
     let support = cgroups.support();
-    let mut caps = Caps { open_network: true, ..Caps::default() };
+    let mut caps = Caps { open_network: true, network_per_phase: true, ..Caps::default() };
     let mut declare = |cases: &[&'static str], reason: &str| {
         for case in cases {
             caps.declared.push(Unsupported { case, reason: reason.to_owned() });
@@ -381,47 +344,6 @@ fn mount_points(recipe: &Recipe) -> Vec<Vec<u8>> {
     overlays.chain(binds).chain([b"/proc".to_vec(), b"/dev".to_vec()]).collect()
 }
 
-/// File in a scratch folder that names the group's folders, for whoever cleans up after us.
-const GROUPS: &str = "groups";
-
-/// A group that is removed again unless the sandbox comes to stand.
-struct NewGroup(Option<Group>);
-
-impl NewGroup {
-    fn new(group: Group) -> NewGroup {
-        NewGroup(Some(group))
-    }
-
-    fn get(&self) -> &Group {
-        self.0.as_ref().expect("it is there until it is kept")
-    }
-
-    fn record(&self, scratch: &Path) -> std::io::Result<()> {
-        let folders: Vec<&str> = self.get().folders().iter().filter_map(|folder| folder.to_str()).collect();
-        std::fs::write(scratch.join(GROUPS), folders.join("\n"))
-    }
-
-    fn keep(mut self) -> Group {
-        self.0.take().expect("it is there until it is kept")
-    }
-}
-
-impl Drop for NewGroup {
-    fn drop(&mut self) {
-        if let Some(group) = self.0.take() {
-            // It empties once PID 1 finds its socket closed; nobody may wait for that here.
-            std::thread::spawn(move || group.kill().and_then(|()| group.remove()));
-        }
-    }
-}
-
-/// Ends and removes what is left of a sandbox whose owner is dead.
-fn release(scratch: &Path) -> Result<(), String> {
-    let Ok(folders) = std::fs::read_to_string(scratch.join(GROUPS)) else { return Ok(()) };
-    let folders: Vec<PathBuf> = folders.lines().map(PathBuf::from).collect();
-    super::cgroup::group::release(&folders).map_err(|error| error.to_string())
-}
-
 #[async_trait]
 impl Backend for Native {
     fn name(&self) -> &'static str {
@@ -455,13 +377,11 @@ impl Backend for Native {
 
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError> {
         if let NetworkMode::Allowlist(_) = spec.network {
-            return Err(SandboxError::Unsupported {
-                backend: NAME,
-                what: format!("the network {}; use none, gateway or open", spec.network),
-            });
+            return Err(no_list(NAME, &spec.network));
         }
-        let mut sandbox = self.start(spec).await?;
-        if sandbox.network == NetworkMode::Open {
+        let open = spec.network == NetworkMode::Open;
+        let sandbox = self.start(spec).await?;
+        if open {
             sandbox.open_network().await?;
         }
         Ok(Arc::new(sandbox))
@@ -488,7 +408,7 @@ impl Backend for Native {
             }
         }
         let live = self.options.state_dir.join("scratch");
-        tokio::task::spawn_blocking(move || store.reap(&filter, &|id| release(&live.join(id))))
+        tokio::task::spawn_blocking(move || store.reap(&filter, &|id| stalls::release(&live.join(id))))
             .await
             .map_err(|_| SandboxError::Lost { cause: "reaping failed".to_owned() })?
             .map_err(|error| SandboxError::host("look for what dead owners left", error))

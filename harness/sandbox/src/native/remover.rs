@@ -1,18 +1,27 @@
-//! Removes what was put aside, in a thread of its own: a journal that others keep busy made taking a sandbox apart wait for 50 ms.
-//! What it does not get done is found in the trash by the next reap.
+//! Removes what sandboxes leave, in a thread of its own: a journal that others keep busy made taking a sandbox apart wait for
+//! 50 ms. What it does not get done the next reap finds, by the scratch folder or in the trash.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use super::remove::remove;
+use super::cgroup::group::Group;
+use super::scratch::Scratch;
 
-/// Folders that wait to be removed. Who comes when there are more removes his own, so that removing keeps up with making.
+/// What a sandbox leaves.
+pub(crate) struct Leftover {
+    /// Nothing lives in it any more.
+    pub(crate) group: Option<Arc<Group>>,
+    /// With its changes.
+    pub(crate) scratch: Scratch,
+}
+
+/// How many wait to be removed. Who comes when there are more removes his own, so that removing keeps up with making.
 const MOST: usize = 64;
 
 /// The thread; ends, its work done, when the last handle is dropped.
 pub(crate) struct Remover {
-    queue: Option<SyncSender<PathBuf>>,
+    queue: Option<SyncSender<Leftover>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -22,23 +31,35 @@ impl Remover {
     /// # Errors
     /// When there are no threads to be had.
     pub(crate) fn start() -> std::io::Result<Remover> {
-        let (queue, queued) = sync_channel::<PathBuf>(MOST);
+        let (queue, queued) = sync_channel::<Leftover>(MOST);
         let thread = std::thread::Builder::new().name("remover".to_owned()).spawn(move || {
-            for path in queued {
-                let _ = remove(&path);
+            for leftover in queued {
+                leftover.remove();
             }
         })?;
         Ok(Remover { queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Removes a path before long.
-    pub(crate) fn remove(&self, path: PathBuf) {
+    /// Removes it before long.
+    pub(crate) fn remove(&self, leftover: Leftover) {
         let refused = match &self.queue {
-            Some(queue) => queue.try_send(path),
-            None => Err(TrySendError::Disconnected(path)),
+            Some(queue) => queue.try_send(leftover),
+            None => Err(TrySendError::Disconnected(leftover)),
         };
-        if let Err(TrySendError::Full(path) | TrySendError::Disconnected(path)) = refused {
-            let _ = remove(&path);
+        if let Err(TrySendError::Full(leftover) | TrySendError::Disconnected(leftover)) = refused {
+            leftover.remove();
+        }
+    }
+}
+
+impl Leftover {
+    /// Removes it. Blocks.
+    pub(crate) fn remove(self) {
+        // The scratch folder names the group: what resists is found by it.
+        if self.group.is_none_or(|group| group.remove().is_ok()) {
+            let _ = self.scratch.remove();
+        } else {
+            self.scratch.leave();
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use harness_core::NetworkMode;
+use harness_core::{Connections, NetworkMode};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,15 +12,18 @@ use harness_guest::message::{Request, View, ViewOverlay};
 use harness_guest::wire::MAX_FDS;
 use rustix::fs::{Mode, OFlags};
 
-use super::changes::{self, Stack};
-use super::process::{self, Surroundings};
-use super::proxy::{Proxy, variables};
 use super::root::Lower;
 use super::running::Running;
 use super::spawner::{Attached, Spawner};
 use super::store::Store;
-use super::transfer;
 use super::{NAME, Root};
+use crate::link::Live;
+use crate::link::changes::{self, Stack};
+use crate::link::inside::Inside;
+use crate::link::network;
+use crate::link::process::{self, Surroundings};
+use crate::link::transfer;
+use crate::link::way::{Way, Whom};
 use crate::{
     Change, GetOptions, Image, Place, Process, ProcessSpec, PutOptions, Sandbox, SandboxError, SandboxUsage,
     Snapshot, SnapshotHandle, Source, ViewSpec,
@@ -29,8 +32,8 @@ use crate::{
 /// See [`crate::Sandbox`].
 pub(crate) struct NativeSandbox {
     pub(crate) running: Arc<Running>,
-    pub(crate) around: Surroundings,
-    pub(crate) network: NetworkMode,
+    /// Its network, and with which defaults commands start.
+    pub(crate) way: Way,
     /// Keeps what the sandbox is made of: its image, and the snapshot that it started from.
     pub(crate) image: Arc<Image>,
     pub(crate) root: Arc<Root>,
@@ -40,32 +43,22 @@ pub(crate) struct NativeSandbox {
     /// Host folders shown read-only.
     pub(crate) mounts: Vec<Arc<Attached>>,
     pub(crate) spawner: Arc<Spawner>,
-    /// The way out of an open network.
-    pub(crate) proxy: Option<Proxy>,
     /// Number of the next view.
     pub(crate) next_view: AtomicU32,
 }
 
 impl NativeSandbox {
-    /// Lets its programs reach public addresses, through a proxy of ours on its loopback.
-    pub(crate) async fn open_network(&mut self) -> Result<(), SandboxError> {
-        let refused = |error| SandboxError::host("serve the open network", error);
-        let listener = self.listen(0).await?;
-        let port = listener.local_addr().map_err(refused)?.port();
-        listener.set_nonblocking(true).map_err(refused)?;
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(refused)?;
-        self.proxy = Some(Proxy::start(listener, Arc::new(|_| {})));
-        for (name, value) in variables(port) {
-            // The image's own setting is for another network.
-            self.around.env.retain(|pair| pair.split(|byte| *byte == b'=').next() != Some(name.as_bytes()));
-            self.around.env.push(format!("{name}={value}").into_bytes());
-        }
-        Ok(())
+    /// Lets programs reach public addresses, through a proxy of ours on the sandbox's loopback.
+    pub(crate) async fn open_network(&self) -> Result<(), SandboxError> {
+        network::open(&self.running.guest, &self.way, Whom::Everybody).await
     }
 }
 
 impl Drop for NativeSandbox {
     fn drop(&mut self) {
+        if self.running.is_apart() {
+            return;
+        }
         self.running.end("its last handle was dropped");
         let running = Arc::clone(&self.running);
         // Removing files takes its time; whoever drops a handle may be anywhere.
@@ -76,7 +69,8 @@ impl Drop for NativeSandbox {
 #[async_trait]
 impl Place for NativeSandbox {
     async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SandboxError> {
-        process::spawn(&self.running, &self.around, spec).await
+        let live: Arc<dyn Live> = Arc::clone(&self.running) as _;
+        process::spawn(&live, &*self.way.around().await, spec).await
     }
 
     async fn put(&self, at: &str, source: Source, options: PutOptions) -> Result<(), SandboxError> {
@@ -159,26 +153,26 @@ impl Sandbox for NativeSandbox {
             overlays,
         });
         self.running.guest.ask(|call| Request::View { call, spec }, &fds)?.done().await?;
-        let around = Surroundings { view, ..self.around.clone() };
-        Ok(Arc::new(NativeView { running: Arc::clone(&self.running), around }))
+        let around = Surroundings { view, ..(*self.way.around().await).clone() };
+        let live: Arc<dyn Live> = Arc::clone(&self.running) as _;
+        Ok(Arc::new(Inside { live, around }))
     }
 
     async fn listen(&self, port: u16) -> Result<std::net::TcpListener, SandboxError> {
-        if !matches!(self.network, NetworkMode::Gateway | NetworkMode::Open) {
-            return Err(SandboxError::Unsupported {
-                backend: NAME,
-                what: format!("a listener in a sandbox whose network is {}", self.network),
-            });
-        }
-        let mut fds = self.running.guest.ask(|call| Request::Listen { call, port }, &[])?.done().await?;
-        fds.pop()
-            .map(std::net::TcpListener::from)
-            .ok_or_else(|| SandboxError::Lost { cause: "its PID 1 passed no listener".to_owned() })
+        network::listen(&self.running.guest, &self.way, NAME, port).await
+    }
+
+    async fn set_network(&self, mode: &NetworkMode) -> Result<(), SandboxError> {
+        network::set(&self.running.guest, &self.way, NAME, mode).await
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        self.way.connections()
     }
 
     async fn destroy(&self) -> Result<SandboxUsage, SandboxError> {
-        let running = Arc::clone(&self.running);
-        blocking(move || running.take_apart()).await
+        self.way.close(NetworkMode::None).await;
+        self.running.destroy().await
     }
 }
 
@@ -209,31 +203,6 @@ fn view_overlays(root: &Root) -> (Vec<ViewOverlay>, Vec<u32>) {
         })
         .collect();
     (overlays, slots)
-}
-
-/// A place with mounts of its own in a sandbox. It keeps what runs there from ending, but not the sandbox from being destroyed.
-struct NativeView {
-    running: Arc<Running>,
-    around: Surroundings,
-}
-
-#[async_trait]
-impl Place for NativeView {
-    async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SandboxError> {
-        process::spawn(&self.running, &self.around, spec).await
-    }
-
-    async fn put(&self, at: &str, source: Source, options: PutOptions) -> Result<(), SandboxError> {
-        transfer::put(&self.running.guest, self.around.view, at, source, options).await
-    }
-
-    async fn get(&self, from: &str, to: &Path, options: GetOptions) -> Result<(), SandboxError> {
-        transfer::get(&self.running.guest, self.around.view, from, to, options).await
-    }
-
-    async fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SandboxError> {
-        transfer::read(&self.running.guest, self.around.view, path, limit).await
-    }
 }
 
 /// A fixed state: the changes of the sandbox that made it, and what that sandbox itself was stacked on.
@@ -271,21 +240,19 @@ fn list_changes(
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let mut stores = vec![store];
     stores.extend(stacked(base).into_iter().map(|snapshot| &snapshot.store));
-    let mut found = Vec::new();
+    let mut all = Vec::new();
     for (index, overlay) in root.overlays.iter().enumerate() {
         let upper = |store: &&Arc<Store>| {
             rustix::fs::openat(store.folder(), format!("u/{index}"), flags | OFlags::DIRECTORY, Mode::empty())
         };
         let lower = |lower: &Lower| rustix::fs::open(lower.path(), flags, Mode::empty());
-        let stack = Stack {
+        all.push(Stack {
             at: overlay.at.trim_end_matches('/').as_bytes(),
             uppers: stores.iter().map(upper).collect::<Result<_, _>>().map_err(refused)?,
             lowers: overlay.lowers.iter().map(lower).collect::<Result<_, _>>().map_err(refused)?,
-        };
-        changes::list(&stack, mount_points, limit, &mut found)?;
+        });
     }
-    found.sort();
-    Ok(found)
+    changes::list(all, mount_points, limit)
 }
 
 async fn blocking<T: Send + 'static>(

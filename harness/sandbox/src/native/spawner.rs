@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use harness_guest::message::{SpawnerReply, SpawnerRequest};
-use harness_guest::recipe::Recipe;
+use harness_guest::recipe::Basis;
 use harness_guest::sys;
 use tokio::sync::oneshot;
 
-use super::channel::Channel;
-use super::helper;
 use crate::SandboxError;
+use crate::link::capabilities;
+use crate::link::channel::Channel;
+use crate::link::program;
+use crate::link::seccomp::Programs;
 
 /// First id on the host of the range that sandboxes get when the harness has root's rights. High enough that no account and
 /// no `subuid` range of a distribution lies there.
@@ -40,13 +42,14 @@ pub(crate) struct Spawner {
 
 impl Spawner {
     /// Starts it and waits until it stands.
-    pub(crate) async fn start(privileged: bool) -> Result<Spawner, SandboxError> {
+    pub(crate) async fn start(privileged: bool, filters: Programs) -> Result<Spawner, SandboxError> {
         let (ours, theirs) =
             sys::socket_pair().map_err(|error| SandboxError::host("make a pair of sockets", error))?;
-        let child = helper::start_spawner(theirs)
+        let child = program::start_spawner(theirs)
             .map_err(|error| SandboxError::host("start the helper that clones sandboxes", error))?;
         let channel = Channel::new(ours).map_err(|error| SandboxError::host("watch a socket", error))?;
-        let hello = SpawnerRequest::Hello { privileged, base: ID_BASE };
+        let basis = Box::new(basis(privileged, filters));
+        let hello = SpawnerRequest::Hello { privileged, base: ID_BASE, basis };
         channel.send(&hello.encode(), &[]).map_err(|error| SandboxError::host("greet the helper", error))?;
         let greeted = channel.receive().await.ok().flatten();
         let trouble = match greeted.map(|frame| SpawnerReply::decode(&frame.body)) {
@@ -88,7 +91,7 @@ impl Spawner {
     pub(crate) async fn attach_mount(
         self: &Arc<Self>,
         name: &Path,
-        mount: RawFdToPass<'_>,
+        mount: BorrowedFd<'_>,
     ) -> Result<Attached, SandboxError> {
         self.attach_any(name, Attach::Writable, &[mount.as_raw_fd()]).await
     }
@@ -118,19 +121,17 @@ impl Spawner {
         }
     }
 
-    /// Clones a sandbox: its process number here, and its pidfd. What becomes of it is told on its control socket.
-    pub(crate) async fn create(
+    /// Clones what becomes a sandbox when it gets its recipe on its control socket; its process number here, and its pidfd.
+    pub(crate) async fn clone_init(
         &self,
-        recipe: Recipe,
-        into_cgroup: bool,
-        fds: &[RawFdToPass<'_>],
+        control: BorrowedFd<'_>,
+        cgroup: Option<BorrowedFd<'_>>,
     ) -> Result<(u32, OwnedFd), SandboxError> {
-        let recipe = Box::new(recipe);
-        let raw: Vec<i32> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
-        let (reply, mut fds) =
-            self.ask(|call| SpawnerRequest::Create { call, into_cgroup, recipe }, &raw).await?;
+        let fds: Vec<i32> = [control].iter().chain(&cgroup).map(AsRawFd::as_raw_fd).collect();
+        let into_cgroup = cgroup.is_some();
+        let (reply, mut fds) = self.ask(|call| SpawnerRequest::Clone { call, into_cgroup }, &fds).await?;
         match (reply, fds.pop()) {
-            (SpawnerReply::Created { pid, .. }, Some(pidfd)) => Ok((pid, pidfd)),
+            (SpawnerReply::Cloned { pid, .. }, Some(pidfd)) => Ok((pid, pidfd)),
             (other, _) => Err(unexpected(other)),
         }
     }
@@ -167,9 +168,6 @@ impl Spawner {
     }
 }
 
-/// A descriptor lent for one request.
-pub(crate) type RawFdToPass<'a> = std::os::fd::BorrowedFd<'a>;
-
 impl Drop for Spawner {
     fn drop(&mut self) {
         self.reader.abort();
@@ -194,7 +192,7 @@ async fn read(channel: Channel, waiting: Waiting) {
         let call = match &reply {
             SpawnerReply::Hello { .. } => continue,
             SpawnerReply::Attached { call, .. }
-            | SpawnerReply::Created { call, .. }
+            | SpawnerReply::Cloned { call, .. }
             | SpawnerReply::Lent { call }
             | SpawnerReply::Failed { call, .. } => *call,
         };
@@ -203,6 +201,24 @@ async fn read(channel: Channel, waiting: Waiting) {
         }
     }
     lock(&waiting).clear();
+}
+
+/// `/dev/shm` of each sandbox. What is written there counts as its memory.
+const SHM_BYTES: u64 = 64 << 20;
+
+fn basis(privileged: bool, filters: Programs) -> Basis {
+    // A shifted range, or root alone.
+    let ids = if privileged { vec![(0, ID_BASE, ID_COUNT)] } else { vec![(0, 0, 1)] };
+    Basis {
+        hostname: b"sandbox".to_vec(),
+        uids: ids.clone(),
+        gids: ids,
+        shm_bytes: SHM_BYTES,
+        capabilities: capabilities::COMMANDS,
+        view_capabilities: capabilities::VIEWS,
+        first_filters: filters.first,
+        filters: filters.commands,
+    }
 }
 
 /// How a folder is attached.

@@ -5,16 +5,18 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use harness_guest::recipe::Source;
 use rustix::fs::{AtFlags, Mode};
 
+use super::cgroup::group::Group;
 use super::disk::image::Disk;
-use super::remover::Remover;
+use super::remover::{Leftover, Remover};
 use super::root::Root;
 use super::scratch::Scratch;
 use super::spawner::Attached;
+use super::stalls::BITS;
 
 /// See the module.
 pub(crate) struct Store {
@@ -25,14 +27,15 @@ pub(crate) struct Store {
     /// Taken down after the attachment above.
     pub(crate) disk: Option<Disk>,
     scratch: Option<Scratch>,
+    /// Of the processes that wrote them, once they are gone.
+    group: OnceLock<Arc<Group>>,
     remover: Arc<Remover>,
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // What cannot even be moved is left for the next reap.
-        if let Some(Ok(Some(trash))) = self.scratch.take().map(Scratch::put_aside) {
-            self.remover.remove(trash);
+        if let Some(scratch) = self.scratch.take() {
+            self.remover.remove(Leftover { group: self.group.take(), scratch });
         }
     }
 }
@@ -44,7 +47,7 @@ impl Store {
         uppers: &Arc<Attached>,
         remover: &Arc<Remover>,
     ) -> io::Result<Store> {
-        let folder = File::open(scratch.path())?;
+        let folder = scratch.folder()?;
         let prefix = format!("{}/", scratch.id());
         Ok(Store {
             attached: Arc::clone(uppers),
@@ -52,6 +55,7 @@ impl Store {
             folder,
             disk: None,
             scratch: Some(scratch),
+            group: OnceLock::new(),
             remover: Arc::clone(remover),
         })
     }
@@ -75,24 +79,47 @@ impl Store {
             folder,
             disk: Some(disk),
             scratch: Some(scratch),
+            group: OnceLock::new(),
             remover: Arc::clone(remover),
         })
     }
 
-    /// Makes the folders.
-    pub(crate) fn make(&self, root: &Root) -> io::Result<()> {
-        let bits = Mode::from_raw_mode(0o755);
-        rustix::fs::mkdirat(&self.folder, "u", bits)?;
-        rustix::fs::mkdirat(&self.folder, "w", bits)?;
+    /// Makes the folders that `made` of the overlays have already.
+    pub(crate) fn make(&self, root: &Root, made: usize) -> io::Result<()> {
+        if made == 0 {
+            for name in ["u", "w"] {
+                match rustix::fs::mkdirat(&self.folder, name, BITS) {
+                    Err(rustix::io::Errno::EXIST) => {}
+                    other => other?,
+                }
+            }
+        }
         for (index, overlay) in root.overlays.iter().enumerate() {
-            rustix::fs::mkdirat(&self.folder, format!("w/{index}"), bits)?;
             let upper = format!("u/{index}");
-            rustix::fs::mkdirat(&self.folder, &*upper, bits)?;
-            // What `mkdir` gives is cut by our own umask, which is not ours to set.
+            if index >= made {
+                rustix::fs::mkdirat(&self.folder, format!("w/{index}"), BITS)?;
+                rustix::fs::mkdirat(&self.folder, &*upper, BITS)?;
+            }
             let bits = Mode::from_raw_mode(overlay.mode);
-            rustix::fs::chmodat(&self.folder, &*upper, bits, AtFlags::empty())?;
+            if index >= made || bits != BITS {
+                // What `mkdir` gives is cut by our own umask, which is not ours to set.
+                rustix::fs::chmodat(&self.folder, &*upper, bits, AtFlags::empty())?;
+            }
         }
         Ok(())
+    }
+
+    /// Hands over the group that goes with the folders.
+    pub(crate) fn leave(&self, group: Arc<Group>) {
+        let _ = self.group.set(group);
+    }
+
+    /// Whether nothing was written, as a look at the top of each folder says.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let Ok(overlays) = std::fs::read_dir(self.uppers()) else { return false };
+        overlays
+            .flatten()
+            .all(|upper| std::fs::read_dir(upper.path()).is_ok_and(|mut entries| entries.next().is_none()))
     }
 
     /// The upper folder of an overlay, for recipes.

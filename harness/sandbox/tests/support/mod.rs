@@ -14,8 +14,13 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 /// Makes the environment that the cases run in, with a variable of the image's own and a folder.
 pub(crate) async fn setup(backend: Arc<dyn Backend>) -> Result<Setup, SandboxError> {
+    setup_of(backend, "conformance").await
+}
+
+/// The same of an image.
+pub(crate) async fn setup_of(backend: Arc<dyn Backend>, reference: &str) -> Result<Setup, SandboxError> {
     let spec = EnvironmentSpec {
-        source: EnvironmentSource::Image { reference: "conformance".into(), files: None },
+        source: EnvironmentSource::Image { reference: reference.into(), files: None },
         build_timeout: Duration::from_secs(120),
         limits: Limits::default(),
         env: BTreeMap::from([("LANG".into(), "C".into()), ("FROM_IMAGE".into(), "yes".into())]),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
-use harness_core::NetworkMode;
+use harness_core::{Connections, NetworkMode};
 
 use super::place::{SabotagedPlace, play};
 use super::{Sabotage, Saboteur};
@@ -228,6 +228,21 @@ impl Sandbox for SabotagedSandbox {
                 .map_err(|error| SandboxError::host("listen on the host", error)),
             _ => self.inner().listen(port).await,
         }
+    }
+
+    async fn set_network(&self, mode: &NetworkMode) -> Result<(), SandboxError> {
+        match self.how() {
+            Sabotage::IgnoreNetwork => Ok(()),
+            _ => self.inner().set_network(mode).await,
+        }
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        let mut connections = self.inner().connections();
+        if let (Sabotage::Connections(change), Some(connections)) = (self.how(), &mut connections) {
+            change(connections);
+        }
+        connections
     }
 
     async fn destroy(&self) -> Result<SandboxUsage, SandboxError> {

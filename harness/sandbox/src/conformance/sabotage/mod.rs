@@ -9,6 +9,8 @@ mod tricks;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use harness_core::Connections;
+
 use crate::{
     Backend, Change, ExecResult, ExecSpec, GetOptions, Process, ProcessSpec, PutOptions, Sandbox,
     SandboxError, SandboxSpec, SandboxUsage, Source, ViewSpec,
@@ -81,6 +83,10 @@ pub enum Sabotage {
     ReachHost,
     /// Listens on the host's own loopback.
     ListenOnHost,
+    /// Leaves a sandbox the network that it has.
+    IgnoreNetwork,
+    /// Tampers with the list of connections.
+    Connections(fn(&mut Connections)),
     /// Tampers with the list of changes; asks for all of them.
     Changes(fn(Vec<Change>) -> Vec<Change>),
     /// Tampers with what was used.

@@ -163,6 +163,13 @@ pub const TABLE: &[(&str, Sabotage)] = &[
     ("network-listen-refused", ListenOnHost),
     ("network-apart", ListenOnHost),
     ("network-open", OpenBadly),
+    (
+        "network-record",
+        Connections(|all| {
+            all.connections.pop();
+        }),
+    ),
+    ("network-switch", IgnoreNetwork),
     ("destroy-twice", DestroyOnce),
     ("destroyed-is-lost", Read(|_, read| Ok(read.unwrap_or_default()))),
     (

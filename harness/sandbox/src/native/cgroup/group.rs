@@ -1,32 +1,38 @@
 //! One group: made with its limits, joined by descriptor, read, frozen, killed and removed.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use harness_core::Limits;
 use rustix::fs::{Mode, OFlags};
 
-use super::find::{Cgroups, Layout};
+use super::find::{Cgroups, Layout, Support};
 
 /// The group of one sandbox. It is not removed by dropping it: [`Group::remove`] does that, or [`release`] after a crash.
 #[derive(Debug)]
 pub(crate) struct Group {
     /// Its folders: one on the second version, one for each hierarchy on the first.
-    folders: Vec<PathBuf>,
-    second: bool,
+    pub(super) folders: Vec<PathBuf>,
+    /// The controllers of each folder, on the first version.
+    pub(super) controllers: Vec<Vec<String>>,
+    pub(super) second: bool,
+    /// Counts what the memory limit killed; opened once, because it is read before each command.
+    pub(super) kills: OnceLock<Option<fs::File>>,
 }
 
-/// How a process gets into a group. Everything it starts is in it too.
+/// How a process gets into a group of the first version: it writes `0` to each, itself, before it starts anything. (Writing a
+/// number to `cgroup.procs` instead waits for a grace period of the whole machine, some 9 ms.) Everything it starts is in it too.
 #[derive(Debug, Default)]
 pub(crate) struct Join {
-    /// First version: the process writes `0` to each, itself, before it starts anything. (Writing a number to `cgroup.procs`
-    /// instead waits for a grace period of the whole machine, some 9 ms.)
+    /// For PID 1.
     pub(crate) tasks: Vec<OwnedFd>,
-    /// Second version: for `clone3` with `CLONE_INTO_CGROUP`.
-    pub(crate) folder: Option<OwnedFd>,
+    /// For commands only: what counts processes and memory, so that using them up never hits what must end them.
+    pub(crate) commands: Vec<OwnedFd>,
 }
 
 /// What a group has used; unknown is `None`.
@@ -63,33 +69,34 @@ const DEVICES: &[&str] = &[
 ];
 
 impl Cgroups {
-    /// Makes the group of the sandbox with this id. Limits that [`Cgroups::support`] does not have are left out.
-    /// `None` when no groups can be had at all.
+    /// Where the group of the sandbox with this id will be. Written down before anything is made, it is found after a crash.
+    pub(crate) fn folders(&self, id: &str) -> Vec<PathBuf> {
+        let name = format!("{PREFIX}{id}");
+        match &self.layout {
+            Layout::None => Vec::new(),
+            Layout::Second(parent) => vec![parent.join(&name)],
+            Layout::First(parents) => parents.keys().map(|parent| parent.join(&name)).collect(),
+        }
+    }
+
+    /// Makes the group of the sandbox with this id, without limits. `None` when no groups can be had at all.
     ///
     /// # Errors
-    /// When the kernel refuses the group or a limit; nothing is left then.
-    pub(crate) fn make(&self, id: &str, limits: &Limits) -> io::Result<Option<Group>> {
-        let name = format!("{PREFIX}{id}");
-        let (folders, second) = match &self.layout {
+    /// When the kernel refuses the group; nothing is left then.
+    pub(crate) fn make(&self, id: &str) -> io::Result<Option<Group>> {
+        let (controllers, second) = match &self.layout {
             Layout::None => return Ok(None),
-            Layout::Second(parent) => (vec![parent.join(&name)], true),
-            Layout::First(parents) => (parents.keys().map(|parent| parent.join(&name)).collect(), false),
+            Layout::Second(_) => (vec![Vec::new()], true),
+            Layout::First(parents) => (parents.values().cloned().collect(), false),
         };
-        let group = Group { folders, second };
+        let group = Group { folders: self.folders(id), controllers, second, kills: OnceLock::new() };
         let mut made = 0;
-        let limited = group.folders.iter().try_for_each(|folder| {
+        let done = group.folders.iter().zip(&group.controllers).try_for_each(|(folder, controllers)| {
             fs::create_dir(folder)?;
             made += 1;
-            Ok(())
+            if controllers.iter().any(|name| name == "devices") { limit_devices(folder) } else { Ok(()) }
         });
-        let limited = limited.and_then(|()| match &self.layout {
-            Layout::First(parents) => parents
-                .values()
-                .zip(&group.folders)
-                .try_for_each(|(controllers, folder)| limit_first(folder, controllers, limits)),
-            _ => limit_second(&group.folders[0], self, limits),
-        });
-        if let Err(error) = limited {
+        if let Err(error) = done {
             // Only what was made here: a group of this id may be someone's.
             for folder in group.folders.iter().take(made) {
                 let _ = fs::remove_dir(folder);
@@ -98,6 +105,24 @@ impl Cgroups {
         }
         Ok(Some(group))
     }
+}
+
+fn limit_devices(folder: &Path) -> io::Result<()> {
+    set(folder, "devices.deny", "a")?;
+    // A rule is one `write`; a file takes any number of them.
+    let mut file = match fs::OpenOptions::new().write(true).open(folder.join("devices.allow")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    DEVICES.iter().try_for_each(|rule| file.write_all(rule.as_bytes()))
+}
+
+/// A number by its name, of lines that each hold both.
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let (key, value) = line.split_once(' ')?;
+        (key == name).then(|| value.trim().parse().ok()).flatten()
+    })
 }
 
 /// Writes a value where the file exists.
@@ -136,20 +161,13 @@ fn limit_first(folder: &Path, controllers: &[String], limits: &Limits) -> io::Re
                     set(folder, "pids.max", pids)?;
                 }
             }
-            "devices" => {
-                set(folder, "devices.deny", "a")?;
-                for rule in DEVICES {
-                    set(folder, "devices.allow", rule)?;
-                }
-            }
             _ => {}
         }
     }
     Ok(())
 }
 
-fn limit_second(folder: &Path, cgroups: &Cgroups, limits: &Limits) -> io::Result<()> {
-    let support = cgroups.support();
+fn limit_second(folder: &Path, support: &Support, limits: &Limits) -> io::Result<()> {
     if let (true, Some(milli)) = (support.cpu, limits.milli_cpus) {
         set(folder, "cpu.max", format!("{} {PERIOD}", quota(milli)))?;
     }
@@ -177,44 +195,84 @@ impl Group {
         &self.folders
     }
 
-    /// Descriptors to join by.
+    /// Sets its limits. Those that this machine does not have are left out.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub(crate) fn limit(&self, limits: &Limits, support: &Support) -> io::Result<()> {
+        if self.second {
+            return limit_second(&self.folders[0], support, limits);
+        }
+        self.folders
+            .iter()
+            .zip(&self.controllers)
+            .try_for_each(|(folder, controllers)| limit_first(folder, controllers, limits))
+    }
+
+    /// What to clone a process into; on the first version it joins by itself, see [`Group::join`].
     ///
     /// # Errors
     /// What the kernel refused.
-    pub(crate) fn join(&self) -> io::Result<Join> {
-        if self.second {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let folder = rustix::fs::open(&self.folders[0], flags, Mode::empty())?;
-            return Ok(Join { tasks: Vec::new(), folder: Some(folder) });
+    pub(crate) fn to_clone_into(&self) -> io::Result<Option<OwnedFd>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = |folder: &PathBuf| Ok(rustix::fs::open(folder, flags, Mode::empty())?);
+        self.second.then(|| open(&self.folders[0])).transpose()
+    }
+
+    /// Descriptors to join by, where these limits were set.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub(crate) fn join(&self, limits: &Limits) -> io::Result<Join> {
+        let mut join = Join::default();
+        let first = if self.second { &[][..] } else { &self.folders };
+        for (folder, controllers) in first.iter().zip(&self.controllers) {
+            let has = |name: &str| controllers.iter().any(|other| other == name);
+            let tasks =
+                rustix::fs::open(folder.join("tasks"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+            let limited =
+                limits.pids.is_some() && has("pids") || limits.memory_bytes.is_some() && has("memory");
+            if limited { &mut join.commands } else { &mut join.tasks }.push(tasks);
         }
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let open = |folder: &PathBuf| rustix::fs::open(folder.join("tasks"), flags, Mode::empty());
-        Ok(Join { tasks: self.folders.iter().map(open).collect::<Result<_, _>>()?, folder: None })
+        Ok(join)
     }
 
     /// What it has used so far: a few reads of some microseconds.
     pub(crate) fn usage(&self) -> GroupUsage {
-        let read =
-            |file: &str| self.folders.iter().find_map(|folder| fs::read_to_string(folder.join(file)).ok());
-        let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
-        let field = |file: &str, name: &str| {
-            read(file)?.lines().find_map(|line| {
-                let (key, value) = line.split_once(' ')?;
-                (key == name).then(|| value.trim().parse::<u64>().ok()).flatten()
-            })
+        let (cpu, peak_memory_bytes) = if self.second {
+            let cpu = self.read("", "cpu.stat").and_then(|text| field(&text, "usage_usec"));
+            (cpu.map(Duration::from_micros), self.read("", "memory.peak"))
+        } else {
+            let cpu = self.read("cpuacct", "cpuacct.usage").and_then(|text| text.trim().parse().ok());
+            (cpu.map(Duration::from_nanos), self.read("memory", "memory.max_usage_in_bytes"))
         };
-        if self.second {
-            return GroupUsage {
-                cpu: field("cpu.stat", "usage_usec").map(Duration::from_micros),
-                peak_memory_bytes: number("memory.peak"),
-                oom_kills: field("memory.events", "oom_kill"),
-            };
-        }
         GroupUsage {
-            cpu: number("cpuacct.usage").map(Duration::from_nanos),
-            peak_memory_bytes: number("memory.max_usage_in_bytes"),
-            oom_kills: field("memory.oom_control", "oom_kill"),
+            cpu,
+            peak_memory_bytes: peak_memory_bytes.and_then(|text| text.trim().parse().ok()),
+            oom_kills: self.oom_kills(),
         }
+    }
+
+    /// Processes that the kernel killed because of the memory limit.
+    pub(crate) fn oom_kills(&self) -> Option<u64> {
+        let file = self.kills.get_or_init(|| {
+            let name = if self.second { "memory.events" } else { "memory.oom_control" };
+            fs::File::open(self.folder_of("memory")?.join(name)).ok()
+        });
+        let mut buffer = [0; 512];
+        let length = file.as_ref()?.read_at(&mut buffer, 0).ok()?;
+        field(std::str::from_utf8(&buffer[..length]).ok()?, "oom_kill")
+    }
+
+    /// The folder that has a controller.
+    fn folder_of(&self, controller: &str) -> Option<&PathBuf> {
+        let has = |names: &&Vec<String>| names.iter().any(|name| name == controller);
+        let index = if self.second { 0 } else { self.controllers.iter().position(|names| has(&names))? };
+        self.folders.get(index)
+    }
+
+    fn read(&self, controller: &str, file: &str) -> Option<String> {
+        fs::read_to_string(self.folder_of(controller)?.join(file)).ok()
     }
 
     /// Stops everything in it, or lets it go on; returns when that is so. Blocks for some tenths of a millisecond.

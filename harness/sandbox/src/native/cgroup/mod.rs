@@ -2,6 +2,7 @@
 //! here is a value ([`Support`]), not an error.
 
 pub(crate) mod find;
+mod foreign;
 pub(crate) mod group;
 
 #[cfg(test)]

@@ -20,13 +20,12 @@ fn here() -> Option<Cgroups> {
 
 /// Starts a shell in a group. (On the second version by moving it: `clone3` belongs to the spawner.)
 fn start(group: &Group, script: &str) -> Child {
-    let join = group.join().unwrap();
-    let tasks: Vec<OwnedFd> = match join.folder {
+    let tasks: Vec<OwnedFd> = match group.to_clone_into().unwrap() {
         Some(folder) => {
             let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
             vec![rustix::fs::openat(folder, "cgroup.procs", flags, rustix::fs::Mode::empty()).unwrap()]
         }
-        None => join.tasks,
+        None => group.join(&Limits::default()).unwrap().tasks,
     };
     let mut command = Command::new("sh");
     command.arg("-c").arg(script).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -48,10 +47,16 @@ fn id(name: &str) -> String {
     format!("test-{name}-{}", std::process::id())
 }
 
+fn made(cgroups: &Cgroups, name: &str, limits: &Limits) -> Group {
+    let group = cgroups.make(&id(name)).unwrap().unwrap();
+    group.limit(limits, cgroups.support()).unwrap();
+    group
+}
+
 #[test]
 fn cgroup_counts_kills_and_leaves_nothing() {
     let Some(cgroups) = here() else { return };
-    let group = cgroups.make(&id("kill"), &Limits::default()).unwrap().unwrap();
+    let group = made(&cgroups, "kill", &Limits::default());
     let mut child = start(
         &group,
         "(setsid sleep 60 &) ; (trap '' TERM HUP; sleep 60) & i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo done; sleep 60",
@@ -81,7 +86,7 @@ fn cgroup_limits_processes_and_memory() {
     let limits =
         Limits { milli_cpus: Some(500), memory_bytes: Some(32 << 20), pids: Some(8), ..Limits::default() };
     if cgroups.support().pids {
-        let group = cgroups.make(&id("pids"), &limits).unwrap().unwrap();
+        let group = made(&cgroups, "pids", &limits);
         let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 & done; echo started";
         let mut child = start(&group, script);
         let mut said = String::new();
@@ -98,7 +103,7 @@ fn cgroup_limits_processes_and_memory() {
         group.remove().unwrap();
     }
     if cgroups.support().memory {
-        let group = cgroups.make(&id("memory"), &limits).unwrap().unwrap();
+        let group = made(&cgroups, "memory", &limits);
         let status = start(&group, "dd if=/dev/zero of=/dev/null bs=200000000 count=1").wait().unwrap();
         assert!(!status.success() || group.usage().oom_kills.unwrap() > 0);
         assert!(group.usage().oom_kills.unwrap() > 0);
@@ -111,7 +116,7 @@ fn cgroup_limits_processes_and_memory() {
 #[test]
 fn cgroup_freezes_and_thaws() {
     let Some(cgroups) = here().filter(|cgroups| cgroups.support().freeze) else { return };
-    let group = cgroups.make(&id("freeze"), &Limits::default()).unwrap().unwrap();
+    let group = made(&cgroups, "freeze", &Limits::default());
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("ticks");
     let mut child = start(&group, &format!("while :; do echo x >> {}; sleep 0.01; done", file.display()));
@@ -138,7 +143,7 @@ fn cgroup_freezes_and_thaws() {
 #[test]
 fn cgroup_of_a_dead_owner_is_released_and_nothing_else() {
     let Some(cgroups) = here() else { return };
-    let group = cgroups.make(&id("dead"), &Limits::default()).unwrap().unwrap();
+    let group = made(&cgroups, "dead", &Limits::default());
     let mut child = start(&group, "sleep 60");
     let folders = group.folders().to_vec();
     drop(group);
@@ -159,7 +164,7 @@ fn cgroup_of_a_dead_owner_is_released_and_nothing_else() {
 #[test]
 fn cgroup_devices_are_an_allow_list() {
     let Some(cgroups) = here().filter(|cgroups| cgroups.support().devices) else { return };
-    let group = cgroups.make(&id("devices"), &Limits::default()).unwrap().unwrap();
+    let group = made(&cgroups, "devices", &Limits::default());
     let place = tempfile::tempdir().unwrap();
     let node = place.path().join("kmsg");
     let script = format!(
@@ -177,8 +182,8 @@ fn cgroup_devices_are_an_allow_list() {
 #[test]
 fn cgroup_duplicate_is_refused_and_leaves_the_first() {
     let Some(cgroups) = here() else { return };
-    let first = cgroups.make(&id("twice"), &Limits::default()).unwrap().unwrap();
-    assert!(cgroups.make(&id("twice"), &Limits::default()).is_err());
+    let first = made(&cgroups, "twice", &Limits::default());
+    assert!(cgroups.make(&id("twice")).is_err());
     assert!(
         first.folders().iter().all(|folder| folder.exists()),
         "the first one's folders went with the second"
@@ -194,7 +199,7 @@ fn cgroup_second_version_kills_and_freezes() {
     let parent = std::path::PathBuf::from(parent.split(' ').nth(4).unwrap());
     let mut cgroups = Cgroups::from_tables("", "");
     cgroups.layout = Layout::Second(parent);
-    let Ok(group) = cgroups.make(&id("second"), &Limits { pids: Some(5), ..Limits::default() }) else {
+    let Ok(group) = cgroups.make(&id("second")) else {
         return;
     };
     let group = group.unwrap();
@@ -212,7 +217,7 @@ fn cgroup_second_version_kills_and_freezes() {
 #[test]
 fn cgroup_tables_of_other_machines_are_understood() {
     let none = Cgroups::from_tables("", "");
-    assert!(none.make("x", &Limits::default()).unwrap().is_none());
+    assert!(none.make("x").unwrap().is_none());
     assert_eq!(none.support().missing.len(), 3);
     // An ordinary user's session on the second version, nothing writable: said, not failed.
     let place = tempfile::tempdir().unwrap();
@@ -222,7 +227,7 @@ fn cgroup_tables_of_other_machines_are_understood() {
     fs::write(session.join("cgroup.procs"), "").unwrap();
     let mount = format!("30 23 0:26 / {} rw - cgroup2 cgroup2 rw\n", place.path().display());
     let found = Cgroups::from_tables("0::/user.slice/session-3.scope\n", &mount);
-    assert!(found.make("x", &Limits::default()).unwrap().is_none());
+    assert!(found.make("x").unwrap().is_none());
     assert!(found.support().missing[0].contains("none of cpu, memory and pids"), "{:?}", found.support());
     // Who was moved aside earlier looks beside, not below.
     let aside = place.path().join("given/harness-self");

@@ -203,15 +203,16 @@ fn owners(settings: &Settings, idmapped: Result<(), String>) -> Probe {
             format!("no idmapped mounts ({error}): files of the host's root show as nobody's"),
             Some("use a kernel of 5.19 and ext4, xfs or btrfs for the root file system".to_owned()),
         ),
-        (false, _) if settings.newuidmap && settings.range => {
-            probe(NAME, ProbeStatus::Good, "newuidmap and a range of ids for this user are there", None)
+        (false, _) => {
+            let range = settings.newuidmap && settings.range;
+            let unused = if range { " (this user's range of ids is not used yet)" } else { "" };
+            probe(
+                NAME,
+                ProbeStatus::Weak,
+                format!("one id only: changing owners and users is pretended, su stays root{unused}"),
+                Some("run as root".to_owned()),
+            )
         }
-        (false, _) => probe(
-            NAME,
-            ProbeStatus::Weak,
-            "one id only: changing owners and users is pretended, su stays root",
-            Some("install newuidmap (package uidmap) and give this user a range in /etc/subuid and /etc/subgid, or run as root".to_owned()),
-        ),
     }
 }
 

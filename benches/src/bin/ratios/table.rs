@@ -1,0 +1,90 @@
+//! What was measured, what was promised, and whether the one keeps the other.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// A promise.
+#[derive(Clone, Copy)]
+pub(crate) enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+    None,
+}
+
+/// Times by name, and the lines to show.
+#[derive(Default)]
+pub(crate) struct Table {
+    times: BTreeMap<String, Vec<Duration>>,
+    lines: Vec<String>,
+    missed: usize,
+}
+
+impl Table {
+    /// Keeps one time.
+    pub(crate) fn keep(&mut self, name: &str, time: Duration) {
+        self.times.entry(name.to_owned()).or_default().push(time);
+    }
+
+    /// The middle one of a name, in milliseconds.
+    fn median(&self, name: &str) -> Option<f64> {
+        let mut all = self.times.get(name)?.clone();
+        all.sort();
+        Some(all.get(all.len() / 2)?.as_secs_f64() * 1e3)
+    }
+
+    pub(crate) fn show(&mut self, name: &str) {
+        self.milliseconds(name, Limit::None);
+    }
+
+    pub(crate) fn milliseconds(&mut self, name: &str, limit: Limit) {
+        let median = self.median(name);
+        self.add(&format!("{name}, ms"), median, limit);
+    }
+
+    pub(crate) fn ratio(&mut self, name: &str, base: &str, limit: Limit) {
+        let ratio = self.median(name).zip(self.median(base)).map(|(time, base)| time / base);
+        self.show(name);
+        self.add(&format!("{name} / {}", base.rsplit(": ").next().unwrap_or(base)), ratio, limit);
+    }
+
+    pub(crate) fn difference(&mut self, name: &str, base: &str, limit: Limit) {
+        let more = self.median(name).zip(self.median(base)).map(|(time, base)| time - base);
+        self.add(&format!("{name} - {}, ms", base.rsplit(": ").next().unwrap_or(base)), more, limit);
+    }
+
+    /// Adds a line; a value that is missing keeps no promise and breaks none.
+    pub(crate) fn add(&mut self, name: &str, value: Option<f64>, limit: Limit) {
+        let value_text = value.map_or("not measured".to_owned(), |value| format!("{value:.2}"));
+        let (limit_text, kept) = match (limit, value) {
+            (Limit::None, _) => (String::new(), true),
+            (Limit::AtMost(limit), value) => {
+                (format!("at most {limit}"), value.is_none_or(|value| value <= limit))
+            }
+            (Limit::AtLeast(limit), value) => {
+                (format!("at least {limit}"), value.is_none_or(|value| value >= limit))
+            }
+        };
+        self.missed += usize::from(!kept);
+        let verdict = if kept { "" } else { "  MISSED" };
+        self.lines.push(format!("{name:<58} {value_text:>12}  {limit_text}{verdict}"));
+    }
+
+    pub(crate) fn note(&mut self, text: &str) {
+        self.lines.push(text.to_owned());
+    }
+
+    pub(crate) fn all_kept(&self) -> bool {
+        self.missed == 0
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| writeln!(f, "{}", line.trim_end()))?;
+        match self.missed {
+            0 => writeln!(f, "every promise is kept"),
+            missed => writeln!(f, "{missed} promises are not kept"),
+        }
+    }
+}

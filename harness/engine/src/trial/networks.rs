@@ -1,0 +1,60 @@
+//! Which network holds when, and what was tried through it.
+//!
+//! The environment's own holds while a sandbox is made ready, the agent's while the agent works, and the verifier's while the
+//! tests run. Once an agent has been there, what it left running may be there too: from then on only the tests get more than the
+//! agent had, in a view that its processes cannot look into (see [`Sandbox::set_network`]).
+
+use harness_core::{Connections, NetworkMode, Phase, Step};
+use harness_sandbox::{Sandbox, SandboxError};
+
+use super::attempt::Attempt;
+
+/// When a phase began, by the clock that connections are recorded by.
+pub(super) struct Mark {
+    pub(super) phase: Phase,
+    pub(super) at_ms: i64,
+}
+
+impl Attempt {
+    /// The agent's.
+    pub(super) fn agent_network(&self, step: &Step) -> NetworkMode {
+        self.unless_told(self.context.task.agent_network(step))
+    }
+
+    /// The tests'.
+    pub(super) fn verifier_network(&self, step: &Step) -> NetworkMode {
+        self.unless_told(self.context.task.verifier_network(step))
+    }
+
+    /// What a sandbox starts with: its environment's own where that reaches further than what comes next, since it is for making
+    /// ready; else what comes next.
+    pub(super) fn first_network(&self, own: &NetworkMode, next: NetworkMode) -> NetworkMode {
+        let own = self.unless_told(own);
+        let changes = self.context.backend.caps().network_per_phase;
+        if changes && own.is_wider_than(&next) { own } else { next }
+    }
+
+    /// The user's word goes over every task's.
+    fn unless_told(&self, mode: &NetworkMode) -> NetworkMode {
+        self.context.settings.network.as_ref().unwrap_or(mode).clone()
+    }
+
+    /// Gives the sandbox the network of what comes next.
+    pub(super) async fn switch(&self, sandbox: &dyn Sandbox, mode: &NetworkMode) -> Result<(), SandboxError> {
+        // Where networks never change there is nothing to change: other tasks are refused beforehand.
+        if !self.context.backend.caps().network_per_phase {
+            return Ok(());
+        }
+        sandbox.set_network(mode).await
+    }
+
+    /// Takes over what a sandbox that is gone has on record.
+    pub(super) fn keep_connections(&mut self, sandbox: &dyn Sandbox) {
+        let Some(mut tried) = sandbox.connections() else { return };
+        for connection in &mut tried.connections {
+            let began = |mark: &&Mark| mark.at_ms <= connection.at_ms;
+            connection.phase = self.marks.iter().rev().find(began).map(|mark| mark.phase);
+        }
+        self.details.network.get_or_insert_with(Connections::default).extend(tried);
+    }
+}

@@ -1,0 +1,92 @@
+//! Removing what dead owners left on an engine: containers, images of snapshots, doors.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::query_parameters::ListImagesOptions;
+
+use super::backend::DockerBackend;
+use super::{client, owner, plain};
+use crate::{ReapFilter, Reaped, SandboxError};
+
+/// A container or an image that carries our labels.
+struct Found {
+    /// Name of a container, id of an image.
+    name: String,
+    labels: BTreeMap<String, String>,
+    running: bool,
+}
+
+/// See [`crate::Backend::reap`].
+pub(crate) async fn reap(backend: &DockerBackend, filter: &ReapFilter) -> Result<Reaped, SandboxError> {
+    let engine = &backend.starter.engine;
+    let own = backend.own();
+    let mut reaped = Reaped::default();
+    for found in containers(backend).await? {
+        let mine = own.get(&found.name);
+        let run = mine.map(|(run, _)| run).or_else(|| found.labels.get(owner::RUN));
+        let wanted = match &filter.run {
+            Some(wanted) => run == Some(wanted),
+            None => mine.is_none() && owner::is_abandoned(&found.labels, found.running),
+        };
+        if !wanted {
+            continue;
+        }
+        if !filter.dry_run {
+            let bytes = if mine.is_none() { engine.written(&found.name).await } else { None };
+            let removed = match mine {
+                Some((_, running)) => running.take_apart().await.map(|_| ()),
+                None => engine.remove(&found.name).await,
+            };
+            if let Err(error) = removed {
+                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+                reaped.failed.push(format!("{}: {error}{}", found.name, cause.unwrap_or_default()));
+                continue;
+            }
+            reaped.bytes += bytes.unwrap_or(0);
+            backend.starter.doors.remove(&found.name);
+        }
+        reaped.sandboxes.push(found.name);
+    }
+    for found in images(backend).await? {
+        let of_run = filter.run.is_some() && found.labels.get(owner::RUN) == filter.run.as_ref();
+        let abandoned = filter.run.is_none() && owner::is_abandoned(&found.labels, false);
+        if !(of_run || abandoned) || filter.dry_run {
+            continue;
+        }
+        if let Err(error) = engine.remove_image(&found.name).await {
+            reaped.failed.push(format!("{}: {error}", found.name));
+        }
+    }
+    reaped.sandboxes.sort();
+    Ok(reaped)
+}
+
+async fn containers(backend: &DockerBackend) -> Result<Vec<Found>, SandboxError> {
+    let listed = plain::labelled(&backend.starter.engine.client, owner::OWNER).await;
+    let listed = listed.map_err(|error| SandboxError::host("list containers", error))?;
+    let found = listed.into_iter().filter_map(|container| {
+        let name = container.names.into_iter().next()?.trim_start_matches('/').to_owned();
+        let running = container.state == "running";
+        Some(Found { labels: container.labels.unwrap_or_default(), running, name })
+    });
+    Ok(found.collect())
+}
+
+async fn images(backend: &DockerBackend) -> Result<Vec<Found>, SandboxError> {
+    // Of snapshots and probes; those that environments are made of have other labels, and stay.
+    let options =
+        ListImagesOptions { all: false, filters: Some(labelled(owner::OWNER)), ..Default::default() };
+    let client = &backend.starter.engine.client;
+    let listed = client.ask(client.short().list_images(Some(options))).await;
+    let listed = listed.map_err(|error| client::failed("list images", error))?;
+    let found = listed.into_iter().map(|image| Found {
+        name: image.id,
+        labels: image.labels.into_iter().collect(),
+        running: false,
+    });
+    Ok(found.collect())
+}
+
+fn labelled(label: &str) -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".to_owned(), vec![label.to_owned()])])
+}
