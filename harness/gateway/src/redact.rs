@@ -228,6 +228,8 @@ mod tests {
     }
 
     proptest! {
+        // Building the automaton of a secret's forms takes longer than looking for them.
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn redactor_leaves_no_form_of_any_secret_in_any_bytes(
             secret in proptest::collection::vec(any::<u8>(), SHORTEST..40),

@@ -1,6 +1,5 @@
 //! One request from its first byte to its record: read, reserve, forward, meter, settle.
 
-use std::io;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,20 +9,21 @@ use hyper::body::Incoming as Body;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 
-use harness_core::{Usage, UsageSource};
-use harness_prices::{Buckets, Call, Served, ServiceTier};
+use harness_prices::{Served, ServiceTier};
 
-use super::body::{AnswerBody, Feed};
+use super::body::AnswerBody;
+use super::feeder::Feeder;
 use super::record::{Ended, ExchangeRecord};
 use super::server::Access;
+use super::settlement::Settlement;
 use super::upstream::{Incoming, Outgoing, Target, Upstream};
-use super::{Caller, Gateway, day_of, now_ms};
-use crate::budget::{Amounts, Ask, Grant, Verdict, WorstRates};
-use crate::meter::{Framing, Meter, Metered};
+use super::{Caller, Gateway, day_of, millis, now_ms};
+use crate::budget::{Ask, Grant, Verdict, WorstRates};
+use crate::meter::{Framing, Meter};
 use crate::stream::decode::{Decoder, Encoding, Sink};
 use crate::wire::{
-    ErrorAnswer, ErrorKind, Finish, Operation, ReadRequest, RequestFacts, Route, UsageStripper, Wire, Wish,
-    by_name, recognise, without_key,
+    ErrorAnswer, ErrorKind, Operation, ReadRequest, RequestFacts, Route, UsageStripper, Wire, Wish, by_name,
+    recognise, without_key,
 };
 
 /// Longest request body.
@@ -346,228 +346,6 @@ impl Exchange {
             }
         }
     }
-}
-
-/// Reads an upstream's answer to its end, for the agent and for the meter.
-struct Feeder {
-    incoming: Incoming,
-    /// `None` once the agent has gone.
-    feed: Option<Feed>,
-    meter: Meter,
-    stripper: Option<UsageStripper>,
-    settlement: Settlement,
-}
-
-impl Feeder {
-    async fn run(mut self) {
-        let mut broken = None;
-        let mut left_at = None;
-        loop {
-            let next = self.incoming.source.next();
-            let piece = match left_at {
-                // Its usage comes at the end, and is charged whether anybody listens or not.
-                Some(left) => match tokio::time::timeout_at(left, next).await {
-                    Ok(piece) => piece,
-                    Err(_) => break,
-                },
-                None => match &self.feed {
-                    Some(feed) => tokio::select! {
-                        piece = next => piece,
-                        () = feed.closed() => {
-                            self.feed = None;
-                            left_at = Some(tokio::time::Instant::now() + self.settlement.upstream.spec.drain);
-                            continue;
-                        }
-                    },
-                    None => next.await,
-                },
-            };
-            let piece = match piece {
-                None => break,
-                Some(Err(error)) => {
-                    broken = Some(error);
-                    break;
-                }
-                Some(Ok(piece)) => piece,
-            };
-            let record = &mut self.settlement.record;
-            record.first_byte_ms.get_or_insert_with(|| millis(self.settlement.begun));
-            record.answer_bytes += piece.len() as u64;
-            self.meter.push(&piece);
-            let passed = match &mut self.stripper {
-                Some(stripper) => Bytes::from(stripper.push(&piece)),
-                None => piece,
-            };
-            self.pass(passed, &mut left_at).await;
-        }
-        if let Some(rest) = self.stripper.as_mut().map(UsageStripper::finish) {
-            self.pass(Bytes::from(rest), &mut left_at).await;
-        }
-        let metered = self.meter.finish();
-        let ended = match (&broken, left_at) {
-            (Some(_), _) => Ended::Cut,
-            (None, Some(_)) => Ended::AgentLeft,
-            (None, None) if !metered.answer.complete && metered.answer.error.is_none() => Ended::Cut,
-            (None, None) => Ended::Answered,
-        };
-        // The agent's next request comes after the end of this answer: what it spent must be known by then.
-        self.settlement.answered(metered, ended, broken.as_ref());
-        drop(self.incoming.permit);
-        if let (Some(error), Some(feed)) = (broken, self.feed) {
-            let _ = feed.send(Err(error)).await;
-        }
-    }
-
-    async fn pass(&mut self, piece: Bytes, left_at: &mut Option<tokio::time::Instant>) {
-        if let Some(feed) = &self.feed
-            && !piece.is_empty()
-            && feed.send(Ok(piece)).await.is_err()
-        {
-            self.feed = None;
-            *left_at = Some(tokio::time::Instant::now() + self.settlement.upstream.spec.drain);
-        }
-    }
-}
-
-/// A reservation until it is settled. Dropped without, because the gateway stops or a task dies, it is charged in full.
-struct Settlement {
-    gateway: Arc<Gateway>,
-    upstream: Arc<Upstream>,
-    grant: Option<Grant>,
-    record: ExchangeRecord,
-    asked_tier: Option<String>,
-    begun: Instant,
-}
-
-impl Settlement {
-    /// An answer was read as far as it went.
-    fn answered(&mut self, metered: Metered, ended: Ended, broken: Option<&io::Error>) {
-        let usage = metered.usage_or_estimate(self.record.estimated_input);
-        let record = &mut self.record;
-        record.ended = ended;
-        let broken = broken.map(ToString::to_string);
-        record.error =
-            metered.answer.error.clone().or(broken).map(|text| self.gateway.redactor.redact_text(&text));
-        record.finish = metered.answer.finish.iter().map(word).collect();
-        record.cut_by_budget =
-            record.lowered_cap.is_some() && metered.answer.finish.contains(&Finish::Length);
-        let tier = metered.answer.tier.clone();
-        let web_searches = metered.answer.web_searches();
-        record.answered_by = metered.answer.model;
-        record.response_id = metered.answer.id;
-        record.raw_usage = metered.answer.raw_usage;
-        // What is served counts; where the answer does not say, what was asked for is the best guess.
-        let tier = tier.or(self.asked_tier.take());
-        record.tier.clone_from(&tier);
-        self.charge(usage, tier.as_deref(), web_searches);
-    }
-
-    /// Nothing came back.
-    fn unanswered(&mut self, message: &str, maybe_charged: bool) {
-        self.record.ended = Ended::UpstreamDown;
-        self.record.status = 502;
-        self.record.error = Some(message.to_owned());
-        if maybe_charged {
-            let usage = Usage {
-                requests: Some(1),
-                uncached_input_tokens: Some(self.record.estimated_input),
-                output_tokens: Some(0),
-                total_tokens: Some(self.record.estimated_input),
-                source: Some(UsageSource::Estimate),
-                ..Usage::default()
-            };
-            let tier = self.asked_tier.take();
-            self.charge(usage, tier.as_deref(), 0);
-        } else {
-            self.release();
-        }
-    }
-
-    /// The provider said no; that costs nothing.
-    fn upstream_error(&mut self, said: Option<String>) {
-        self.record.ended = Ended::UpstreamError;
-        self.record.error = said;
-        self.release();
-    }
-
-    fn release(&mut self) {
-        if let Some(grant) = self.grant.take() {
-            let line = self.gateway.ledger().release(grant.id);
-            self.gateway.write(line);
-            self.finish();
-        }
-    }
-
-    fn charge(&mut self, usage: Usage, tier: Option<&str>, web_searches: u64) {
-        let Some(grant) = self.grant.take() else { return };
-        let record = &mut self.record;
-        // The name that was asked for is the one that prices and scripts go by; answers name dated versions of it.
-        let answered_by = record.answered_by.clone().filter(|_| !record.simulated);
-        let price = |model: &str| {
-            self.gateway.prices.price(&Call {
-                served: Served {
-                    provider: Some(&self.upstream.spec.price_provider),
-                    model,
-                    tier: ServiceTier::parse(tier.unwrap_or_default()),
-                    at_ms: record.at_ms,
-                },
-                usage,
-                web_searches,
-            })
-        };
-        let priced = match answered_by.as_deref().filter(|model| *model != record.model) {
-            // Whoever answered is charged for; a name that no table knows is taken for the one that was asked for.
-            Some(model) => Some(price(model)).filter(|priced| priced.billed.is_some()),
-            None => None,
-        };
-        let priced = priced.unwrap_or_else(|| price(&record.model));
-        record.cost = priced.billed;
-        record.list_cost = priced.list;
-        record.prices = priced.source.map(|source| format!("{} ({})", source.table, source.date));
-        record.price_warnings = priced.warnings.iter().map(ToString::to_string).collect();
-        record.usage = Some(usage);
-        let tokens = Buckets::of(&usage).map_or(grant.reserved.tokens, |buckets| {
-            buckets.input().saturating_add(buckets.visible).saturating_add(buckets.reasoning)
-        });
-        let cost = Amounts {
-            tokens,
-            nano_usd: priced.billed.map_or(0, |cost| u64::try_from(cost.0).unwrap_or(0)),
-            requests: 1,
-        };
-        let estimated = usage.source != Some(UsageSource::Gateway);
-        let line = self.gateway.ledger().settle(grant.id, cost, estimated);
-        self.gateway.write(line);
-        self.finish();
-    }
-
-    fn finish(&mut self) {
-        self.record.total_ms = millis(self.begun);
-        self.gateway.journal.exchange(std::mem::take(&mut self.record));
-    }
-}
-
-impl Drop for Settlement {
-    fn drop(&mut self) {
-        if let Some(grant) = self.grant.take() {
-            let line = self.gateway.ledger().settle_unknown(grant.id);
-            self.gateway.write(line);
-            self.finish();
-        }
-    }
-}
-
-fn word(finish: &Finish) -> String {
-    match finish {
-        Finish::Stop => "stop".to_owned(),
-        Finish::Tools => "tools".to_owned(),
-        Finish::Length => "length".to_owned(),
-        Finish::Filtered => "filtered".to_owned(),
-        Finish::Failed(word) | Finish::Other(word) => word.clone(),
-    }
-}
-
-fn millis(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {

@@ -3,9 +3,11 @@
 
 mod body;
 mod exchange;
+mod feeder;
 mod record;
 mod retry;
 mod server;
+mod settlement;
 mod source;
 mod upstream;
 
@@ -128,6 +130,10 @@ impl Caller {
     fn next_request(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+fn millis(since: std::time::Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Now, in milliseconds since 1970.
