@@ -75,6 +75,8 @@ fn crates_import_only_what_the_design_lets_them() {
         ("harness-guest", &[][..]),
         ("harness-sandbox", &["harness-core", "harness-guest"][..]),
         ("harness-grading", &["harness-core"][..]),
+        ("harness-prices", &["harness-core"][..]),
+        ("harness-gateway", &["harness-core", "harness-prices"][..]),
         ("harness-engine", &["harness-core", "harness-sandbox", "harness-grading"][..]),
         ("datasets", &["harness-core"][..]),
         ("suites", &["harness-core", "datasets"][..]),
@@ -121,6 +123,8 @@ fn only_the_command_line_prints() {
         "harness/core/src",
         "harness/sandbox/src",
         "harness/grading/src",
+        "harness/prices/src",
+        "harness/gateway/src",
         "harness/engine/src",
         "datasets/src",
         "suites/src",
@@ -134,6 +138,15 @@ fn only_the_command_line_prints() {
                     code.lines().any(|line| line.contains(word) && !line.trim_start().starts_with("//"));
                 assert!(!found, "{} prints", file.display());
             }
+        }
+    }
+}
+
+#[test]
+fn prices_have_no_clock_network_or_files() {
+    for (file, text) in sources("harness/prices/src") {
+        for word in ["SystemTime::now", "Instant::now", "std::net", "std::fs", "async fn"] {
+            assert!(!text.contains(word), "{} uses {word}", file.display());
         }
     }
 }

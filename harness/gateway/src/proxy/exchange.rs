@@ -1,0 +1,413 @@
+//! One request from its first byte to its record: read, reserve, forward, meter, settle.
+
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming as Body;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+
+use harness_prices::{Served, ServiceTier};
+
+use super::body::AnswerBody;
+use super::feeder::Feeder;
+use super::record::{Ended, ExchangeRecord};
+use super::server::Access;
+use super::settlement::Settlement;
+use super::upstream::{Incoming, Outgoing, Target, Upstream};
+use super::{Caller, Gateway, day_of, millis, now_ms};
+use crate::budget::{Ask, Grant, Verdict, WorstRates};
+use crate::meter::{Framing, Meter};
+use crate::stream::decode::{Decoder, Encoding, Sink};
+use crate::wire::{
+    ErrorAnswer, ErrorKind, Operation, ReadRequest, RequestFacts, Route, UsageStripper, Wire, Wish, by_name,
+    recognise, without_key,
+};
+
+/// Longest request body.
+const BODY_BYTES: usize = 64 << 20;
+/// Longest error body passed on.
+const ERROR_BYTES: usize = 1 << 20;
+/// What a model's longest answer is taken for where no table says.
+const DEFAULT_OUTPUT: u64 = 32_000;
+/// How much longer than estimated a prompt may turn out, in hundredths, when it is near a dearer context tier.
+const TIER_MARGIN: u64 = 130;
+/// How often a request that waits for others looks again, should it have missed them.
+const WAIT_STEP: Duration = Duration::from_millis(250);
+
+/// Headers that belong to one connection, or that we set ourselves. Without `accept-encoding` answers come as they are, so
+/// that they can be read as they pass.
+const DROPPED: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "host",
+    "content-length",
+    "content-encoding",
+    "accept-encoding",
+    "expect",
+];
+/// The same of answers; their encoding stays what it is.
+const DROPPED_OF_ANSWERS: &[&str] =
+    &["connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade"];
+
+/// An answer to whatever was asked.
+pub(super) async fn answer(
+    gateway: Arc<Gateway>,
+    access: &Access,
+    request: Request<Body>,
+) -> Response<AnswerBody> {
+    let method = request.method().as_str().to_owned();
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let headers: Vec<(String, String)> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
+        .collect();
+    // Some agents try a WebSocket first, and fall back at once when told so.
+    if header(&headers, "upgrade").is_some_and(|to| to.eq_ignore_ascii_case("websocket")) {
+        return upgrade_required();
+    }
+    let Some((wire, route)) = recognise(&method, &path) else {
+        let wire = by_name("openai").expect("the list has it");
+        return plain(wire.error(ErrorKind::NotFound, "this gateway has no such path"));
+    };
+    let Some(caller) = access.caller(&headers, &path) else {
+        return plain(wire.error(ErrorKind::Unauthorized, "the key is not one of this gateway's"));
+    };
+    let Some(upstream) = caller.upstreams.get(wire.name()).cloned() else {
+        return plain(wire.error(ErrorKind::NotFound, "no model is set up for this API"));
+    };
+    if route.operation == Operation::Models {
+        let body = serde_json::json!({"object": "list", "data": [], "models": []}).to_string();
+        return plain(ErrorAnswer { status: 200, headers: vec![("content-type", "application/json")], body });
+    }
+    let here = Arc::new(());
+    let agent = Arc::downgrade(&here);
+    let exchange =
+        Exchange { gateway, caller, upstream, wire, route, path, headers, agent, begun: Instant::now() };
+    match read_body(request.into_body(), &exchange.headers).await {
+        // A task of its own: when the agent goes away this future is dropped, but what was forwarded is answered and
+        // charged all the same.
+        Ok(body) => tokio::spawn(exchange.run(body)).await.unwrap_or_else(|_| {
+            plain(wire.error(ErrorKind::UpstreamFailed, "the gateway failed; its log says why"))
+        }),
+        Err(kind) => plain(wire.error(kind, "the body cannot be read, or is larger than 64 MB")),
+    }
+}
+
+struct Exchange {
+    gateway: Arc<Gateway>,
+    caller: Arc<Caller>,
+    upstream: Arc<Upstream>,
+    wire: &'static dyn Wire,
+    route: Route,
+    path: String,
+    headers: Vec<(String, String)>,
+    /// Alive as long as the agent's connection waits for the answer.
+    agent: Weak<()>,
+    begun: Instant,
+}
+
+impl Exchange {
+    async fn run(self, body: Bytes) -> Response<AnswerBody> {
+        if self.route.operation == Operation::CountTokens {
+            return self.count_tokens(body).await;
+        }
+        let mut record = ExchangeRecord {
+            trial: self.caller.trial.clone(),
+            request: self.caller.next_request(),
+            at_ms: now_ms(),
+            wire: self.wire.name().to_owned(),
+            upstream: self.upstream.spec.name.clone(),
+            simulated: matches!(self.upstream.spec.target, Target::Script(_)),
+            request_bytes: body.len() as u64,
+            ..ExchangeRecord::default()
+        };
+        let read = match ReadRequest::read(self.wire, &self.route, &body) {
+            Ok(read) if read.facts.background => {
+                return self.bad(record, "answers cannot be fetched later through this gateway");
+            }
+            Ok(read) => read,
+            Err(bad) => return self.bad(record, &bad.to_string()),
+        };
+        record.model.clone_from(&read.facts.model);
+        record.stream = read.facts.stream;
+        let ask = self.ask(&read.facts, &body);
+        record.estimated_input = ask.input;
+        let grant = match self.reserve(&ask).await {
+            Ok(grant) => grant,
+            Err(refusal) => {
+                record.ended = Ended::Refused;
+                record.budget = Some(refusal.scope.kind().to_owned());
+                let message = refusal.message();
+                return self.refused(record, ErrorKind::BudgetExhausted, &message);
+            }
+        };
+        record.lowered_cap = grant.output_cap;
+        record.budget = grant.lowered_by.as_ref().map(|scope| scope.kind().to_owned());
+        let asks_usage = self.wire.name() == "openai-chat" && read.facts.stream && !read.facts.stream_usage;
+        let wish = Wish {
+            output_cap: grant.output_cap,
+            stream_usage: asks_usage,
+            old_cap_name: self.upstream.spec.old_cap_name,
+        };
+        let outgoing = Outgoing {
+            wire: self.wire,
+            path: &without_key(&self.path),
+            headers: self.forwarded_headers(),
+            body: if wish == Wish::default() { body.clone() } else { Bytes::from(read.edited(&wish)) },
+            faults: &self.caller.faults,
+        };
+        let settlement = Settlement {
+            gateway: Arc::clone(&self.gateway),
+            upstream: Arc::clone(&self.upstream),
+            grant: Some(grant),
+            record,
+            asked_tier: read.facts.tier.clone(),
+            begun: self.begun,
+        };
+        if self.agent.strong_count() == 0 {
+            // It went away while its request waited for others: nothing is forwarded for nobody.
+            let mut settlement = settlement;
+            settlement.record.ended = Ended::AgentLeft;
+            settlement.release();
+            return respond(499, AnswerBody::whole(Bytes::new()));
+        }
+        match self.upstream.send(&outgoing).await {
+            Err(unanswered) => {
+                let kind =
+                    if unanswered.timed_out { ErrorKind::UpstreamTimeout } else { ErrorKind::UpstreamFailed };
+                let mut settlement = settlement;
+                settlement.record.attempts = unanswered.attempts;
+                let message = self.gateway.redactor.redact_text(&unanswered.message);
+                settlement.unanswered(&message, unanswered.maybe_charged);
+                plain(self.wire.error(kind, &message))
+            }
+            Ok(incoming) if incoming.status >= 400 => self.upstream_error(incoming, settlement).await,
+            Ok(incoming) => self.pass_on(incoming, settlement, asks_usage),
+        }
+    }
+
+    /// What the request asks of the budgets.
+    fn ask(&self, facts: &RequestFacts, body: &[u8]) -> Ask {
+        let counted = self.caller.counter.lock().unwrap_or_else(PoisonError::into_inner).request(body);
+        let input = counted.saturating_mul(100 + self.upstream.spec.margin_percent) / 100;
+        let now_ms = now_ms();
+        let served = Served {
+            provider: Some(&self.upstream.spec.price_provider),
+            model: &facts.model,
+            tier: ServiceTier::parse(facts.tier.as_deref().unwrap_or_default()),
+            at_ms: now_ms,
+        };
+        let prices = &self.gateway.prices;
+        let worst = |input| Some(WorstRates::of(&prices.rates(&served, input)?, facts.long_cache));
+        let rates = worst(input).map(|rates| {
+            worst(input.saturating_mul(TIER_MARGIN) / 100).map_or(rates, |longer| rates.or(longer))
+        });
+        Ask {
+            trial: self.caller.trial.clone(),
+            variant: self.caller.variant.clone(),
+            day: day_of(now_ms),
+            now_ms,
+            input,
+            output_cap: facts.output_cap,
+            max_output: prices.limits(&served).max_output.unwrap_or(DEFAULT_OUTPUT),
+            answers: facts.answers,
+            rates,
+        }
+    }
+
+    /// Reserves, and waits while it is only requests in flight that are in the way.
+    async fn reserve(&self, ask: &Ask) -> Result<Grant, crate::budget::Refusal> {
+        loop {
+            let settled = self.gateway.settled.notified();
+            let (verdict, line) = self.gateway.ledger().reserve(&Ask { now_ms: now_ms(), ..ask.clone() });
+            match verdict {
+                Verdict::Granted(grant) => {
+                    if let Some(line) = &line {
+                        self.gateway.journal.ledger(line);
+                    }
+                    return Ok(grant);
+                }
+                Verdict::Refused(refusal) => return Err(refusal),
+                Verdict::Wait(_) => {
+                    let _ = tokio::time::timeout(WAIT_STEP, settled).await;
+                }
+            }
+        }
+    }
+
+    fn forwarded_headers(&self) -> Vec<(String, String)> {
+        self.headers
+            .iter()
+            .filter(|(name, _)| !DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped)))
+            .cloned()
+            .collect()
+    }
+
+    fn bad(&self, mut record: ExchangeRecord, message: &str) -> Response<AnswerBody> {
+        record.ended = Ended::BadRequest;
+        self.refused(record, ErrorKind::BadRequest, message)
+    }
+
+    fn refused(&self, mut record: ExchangeRecord, kind: ErrorKind, message: &str) -> Response<AnswerBody> {
+        let answer = self.wire.error(kind, message);
+        record.status = answer.status;
+        record.error = Some(message.to_owned());
+        record.total_ms = millis(self.begun);
+        self.gateway.journal.exchange(record);
+        plain(answer)
+    }
+
+    /// The provider's own error, for the agent to see: it may be able to do something about it.
+    async fn upstream_error(
+        &self,
+        mut incoming: Incoming,
+        mut settlement: Settlement,
+    ) -> Response<AnswerBody> {
+        let body = self.gateway.redactor.redact(&incoming.source.collect(ERROR_BYTES).await);
+        let mut meter = Meter::new(self.wire, Framing::Whole, Encoding::Identity);
+        meter.push(&body);
+        let said = meter.finish().answer.error;
+        settlement.record.attempts = incoming.attempts;
+        settlement.record.status = incoming.status;
+        settlement.upstream_error(said);
+        let mut response = respond(incoming.status, AnswerBody::whole(body));
+        if let Some(kind) = header(&incoming.headers, "content-type") {
+            set(&mut response, "content-type", kind);
+        }
+        set(&mut response, "x-should-retry", "false");
+        response
+    }
+
+    /// Passes an answer on byte for byte, while a task reads it and meters.
+    fn pass_on(&self, incoming: Incoming, mut settlement: Settlement, strips: bool) -> Response<AnswerBody> {
+        let record = &mut settlement.record;
+        record.attempts = incoming.attempts;
+        record.status = incoming.status;
+        record.headers_ms = Some(millis(self.begun));
+        let framing = Framing::of(record.stream, header(&incoming.headers, "content-type"));
+        let encoding = Encoding::parse(header(&incoming.headers, "content-encoding").unwrap_or_default());
+        // A packed stream cannot be stripped; we have not asked for one.
+        let strips = strips && framing == Framing::Events && encoding == Some(Encoding::Identity);
+        let length = header(&incoming.headers, "content-length").and_then(|length| length.parse().ok());
+        let (feed, body) = AnswerBody::fed(length.filter(|_| !strips));
+        let mut response = respond(incoming.status, body);
+        for (name, value) in &incoming.headers {
+            let drops = DROPPED_OF_ANSWERS.iter().any(|dropped| name.eq_ignore_ascii_case(dropped))
+                || (strips && name.eq_ignore_ascii_case("content-length"));
+            if !drops {
+                set(&mut response, name, value);
+            }
+        }
+        let meter = Meter::new(self.wire, framing, encoding.unwrap_or(Encoding::Identity));
+        let stripper = strips.then(UsageStripper::default);
+        tokio::spawn(Feeder { incoming, feed: Some(feed), meter, stripper, settlement }.run());
+        response
+    }
+
+    /// Costs nothing, and is neither limited nor metered; a script counts by our own tokenizer.
+    async fn count_tokens(&self, body: Bytes) -> Response<AnswerBody> {
+        if matches!(self.upstream.spec.target, Target::Script(_)) {
+            let count = self.caller.counter.lock().unwrap_or_else(PoisonError::into_inner).request(&body);
+            let body = serde_json::json!({"input_tokens": count, "totalTokens": count}).to_string();
+            return plain(ErrorAnswer {
+                status: 200,
+                headers: vec![("content-type", "application/json")],
+                body,
+            });
+        }
+        let outgoing = Outgoing {
+            wire: self.wire,
+            path: &without_key(&self.path),
+            headers: self.forwarded_headers(),
+            body,
+            faults: &self.caller.faults,
+        };
+        match self.upstream.send(&outgoing).await {
+            Err(unanswered) => {
+                let message = self.gateway.redactor.redact_text(&unanswered.message);
+                plain(self.wire.error(ErrorKind::UpstreamFailed, &message))
+            }
+            Ok(mut incoming) => {
+                let body = self.gateway.redactor.redact(&incoming.source.collect(ERROR_BYTES).await);
+                let mut response = respond(incoming.status, AnswerBody::whole(body));
+                set(&mut response, "content-type", "application/json");
+                response
+            }
+        }
+    }
+}
+
+fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+}
+
+/// The body of a request, unpacked: some agents send theirs compressed.
+async fn read_body(mut body: Body, headers: &[(String, String)]) -> Result<Bytes, ErrorKind> {
+    struct Unpacked {
+        bytes: Vec<u8>,
+        too_large: bool,
+    }
+    impl Sink for Unpacked {
+        fn read(&mut self, piece: &[u8]) {
+            self.too_large |= self.bytes.len() + piece.len() > BODY_BYTES;
+            if !self.too_large {
+                self.bytes.extend_from_slice(piece);
+            }
+        }
+    }
+    let encoding = Encoding::parse(header(headers, "content-encoding").unwrap_or_default());
+    let sink = Unpacked { bytes: Vec::new(), too_large: false };
+    let mut decoder = Decoder::new(encoding.ok_or(ErrorKind::BadRequest)?, sink);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ErrorKind::BadRequest)?;
+        if let Some(data) = frame.data_ref() {
+            decoder.push(data);
+        }
+        if decoder.sink().too_large {
+            return Err(ErrorKind::TooLarge);
+        }
+        if decoder.has_failed() {
+            return Err(ErrorKind::BadRequest);
+        }
+    }
+    Ok(Bytes::from(std::mem::take(&mut decoder.sink().bytes)))
+}
+
+fn respond(status: u16, body: AnswerBody) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    response
+}
+
+/// Sets a header; what is none is left out.
+fn set(response: &mut Response<AnswerBody>, name: &str, value: &str) {
+    if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+        response.headers_mut().append(name, value);
+    }
+}
+
+fn plain(answer: ErrorAnswer) -> Response<AnswerBody> {
+    let mut response = respond(answer.status, AnswerBody::whole(answer.body));
+    for (name, value) in answer.headers {
+        set(&mut response, name, value);
+    }
+    response
+}
+
+fn upgrade_required() -> Response<AnswerBody> {
+    let mut response = respond(426, AnswerBody::whole("this gateway speaks HTTP alone"));
+    set(&mut response, "upgrade", "HTTP/1.1");
+    set(&mut response, "connection", "upgrade");
+    response
+}

@@ -1,0 +1,415 @@
+//! One provider: where it is, its key, how patient we are with it, and how many requests it gets at once.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Method, Request, Uri};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, ResponseFuture};
+use hyper_util::rt::TokioExecutor;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::retry::{self, Patience};
+use super::source::Source;
+use crate::scripted::{self, Script};
+use crate::wire::{KeyHeader, Wire, replace_key};
+
+/// Longest error body that is read to see what kind it is.
+const ERROR_BYTES: usize = 1 << 20;
+
+/// What answers.
+#[derive(Clone)]
+pub enum Target {
+    /// A provider.
+    Http {
+        /// The beginning of its paths, such as `https://api.openai.com/v1`.
+        base_url: String,
+        /// The real key; `None` for servers that want none.
+        key: Option<String>,
+        /// Where the key comes from, for messages: `OPENAI_API_KEY`.
+        key_from: String,
+        /// Which header carries it, where it is not the wire's own.
+        key_header: Option<KeyHeader>,
+        /// Further headers.
+        headers: Vec<(String, String)>,
+    },
+    /// A script.
+    Script(Arc<Script>),
+}
+
+/// How long each part of a request may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect.
+    pub connect: Duration,
+    /// From there to the headers of the answer: some agents would wait for ever.
+    pub headers: Duration,
+    /// Between two pieces of its body.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            connect: Duration::from_secs(15),
+            headers: Duration::from_secs(300),
+            idle: Duration::from_secs(180),
+        }
+    }
+}
+
+/// An upstream as it is set up.
+#[derive(Clone)]
+pub struct UpstreamSpec {
+    /// Its name in settings and records.
+    pub name: String,
+    /// What price tables call it ([`harness_prices::provider_name`]); its own name when none knows it, so that only a price
+    /// file for that name can price it.
+    pub price_provider: String,
+    /// What answers.
+    pub target: Target,
+    /// Requests at once.
+    pub concurrency: usize,
+    /// How long its failures are waited out.
+    pub patience: Patience,
+    /// How long each part of a request may take.
+    pub timeouts: Timeouts,
+    /// How long an answer is read on for its usage after its agent went away.
+    pub drain: Duration,
+    /// Whether it is another's server that speaks Chat Completions, and may know only the old name of the output cap.
+    pub old_cap_name: bool,
+    /// By how much its tokenizer counts more than ours, in hundredths: what estimates are raised by.
+    pub margin_percent: u64,
+}
+
+/// How an upstream is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// The last answer was one.
+    Up,
+    /// Nothing but failures for so long.
+    Down(Duration),
+    /// Trying again does not help; what it said.
+    Refusing(String),
+}
+
+/// A provider, ready.
+pub struct Upstream {
+    pub(super) spec: UpstreamSpec,
+    client: Connections,
+    places: Arc<Semaphore>,
+    state: Mutex<State>,
+}
+
+/// Kept connections. A server without TLS must not fail for want of roots.
+enum Connections {
+    Plain(Client<HttpConnector, Full<Bytes>>),
+    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+}
+
+impl Connections {
+    fn request(&self, request: Request<Full<Bytes>>) -> ResponseFuture {
+        match self {
+            Connections::Plain(client) => client.request(request),
+            Connections::Tls(client) => client.request(request),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    down_since: Option<Instant>,
+    refusing: Option<String>,
+}
+
+/// What is sent.
+pub(super) struct Outgoing<'a> {
+    pub(super) wire: &'static dyn Wire,
+    /// Path and query as the agent sent them, without a key.
+    pub(super) path: &'a str,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Bytes,
+    /// Which faults of a script were played before, by turn.
+    pub(super) faults: &'a Mutex<std::collections::HashMap<usize, u32>>,
+}
+
+/// What came back.
+pub(super) struct Incoming {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) source: Source,
+    pub(super) attempts: u32,
+    /// Kept as long as the answer is read.
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// Why nothing came back.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    pub(super) message: String,
+    pub(super) attempts: u32,
+    pub(super) timed_out: bool,
+    /// Whether the last try may have been carried out, and charged, all the same.
+    pub(super) maybe_charged: bool,
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The key is inside.
+        f.debug_struct("Upstream").field("name", &self.spec.name).finish_non_exhaustive()
+    }
+}
+
+impl Upstream {
+    /// An upstream that nothing was sent to yet. Certificates are checked against the system's roots.
+    ///
+    /// # Errors
+    /// The system's roots cannot be read.
+    pub fn new(spec: UpstreamSpec) -> std::io::Result<Upstream> {
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(spec.timeouts.connect));
+        let is_tls =
+            matches!(&spec.target, Target::Http { base_url, .. } if !base_url.starts_with("http://"));
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_idle_timeout(Duration::from_secs(60)).pool_timer(hyper_util::rt::TokioTimer::new());
+        let client = if is_tls {
+            let https = hyper_rustls::HttpsConnectorBuilder::new().with_native_roots()?;
+            let https = https.https_only().enable_http1().enable_http2().wrap_connector(connector);
+            Connections::Tls(builder.build(https))
+        } else {
+            Connections::Plain(builder.build(connector))
+        };
+        let places = Arc::new(Semaphore::new(spec.concurrency.clamp(1, Semaphore::MAX_PERMITS)));
+        Ok(Upstream { spec, client, places, state: Mutex::default() })
+    }
+
+    /// How it is doing. While it is down, trials need not be begun.
+    pub fn health(&self) -> Health {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&state.refusing, state.down_since) {
+            (Some(said), _) => Health::Refusing(said.clone()),
+            (None, Some(since)) => Health::Down(since.elapsed()),
+            (None, None) => Health::Up,
+        }
+    }
+
+    /// Sends, and sends again while that helps and our patience lasts. An answer may still be an error.
+    pub(super) async fn send(&self, outgoing: &Outgoing<'_>) -> Result<Incoming, Unanswered> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            // Waiting for a place is no failure of the upstream's; places are given in the order of asking.
+            let permit = Arc::clone(&self.places).acquire_owned().await.expect("the places are never closed");
+            let tried = self.try_once(outgoing).await;
+            let (message, asked, timed_out, maybe_charged) = match tried {
+                Ok((status, headers, mut source)) if status >= 400 => {
+                    let body = source.collect(ERROR_BYTES).await;
+                    let passing = retry::is_passing(status, &body);
+                    let header = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
+                    let asked = retry::asked(header.map(|(_, value)| value.as_str()));
+                    if !passing {
+                        self.note_answer(status, &body);
+                        let source =
+                            Source::Script { frames: [body].into(), ending: scripted::Ending::Complete };
+                        return Ok(Incoming { status, headers, source, attempts, permit });
+                    }
+                    (format!("it answered with {status}"), asked, false, false)
+                }
+                Ok((status, headers, source)) => {
+                    self.note_answer(status, b"");
+                    return Ok(Incoming { status, headers, source, attempts, permit });
+                }
+                Err(failed) => (failed.message, None, failed.timed_out, failed.sent),
+            };
+            // The place is another's while we wait.
+            drop(permit);
+            let name = &self.spec.name;
+            let message = format!("the upstream {name} failed: {message}");
+            let Some(wait) = self.note_failure(attempts, asked).filter(|_| !(timed_out && maybe_charged))
+            else {
+                return Err(Unanswered { message, attempts, timed_out, maybe_charged });
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn try_once(
+        &self,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<(u16, Vec<(String, String)>, Source), Failed> {
+        match &self.spec.target {
+            Target::Script(script) => {
+                let faults = |turn: usize| {
+                    let faults = outgoing.faults.lock().unwrap_or_else(PoisonError::into_inner);
+                    faults.get(&turn).copied().unwrap_or(0)
+                };
+                let play = |faults_before: u32| {
+                    scripted::play(
+                        script,
+                        &scripted::Request {
+                            wire: outgoing.wire,
+                            path: outgoing.path,
+                            body: &outgoing.body,
+                            faults_before,
+                        },
+                    )
+                };
+                // Which turn it is shows in the answer; whether its fault is over depends on the turn.
+                let first = play(0);
+                let before = first.turn.map_or(0, faults);
+                let reply = if before == 0 { first } else { play(before) };
+                if let (true, Some(turn)) = (reply.fault, reply.turn) {
+                    let mut faults = outgoing.faults.lock().unwrap_or_else(PoisonError::into_inner);
+                    *faults.entry(turn).or_default() += 1;
+                }
+                tokio::time::sleep(Duration::from_millis(reply.delay_ms)).await;
+                if reply.ending == scripted::Ending::Hang && reply.frames.is_empty() {
+                    tokio::time::sleep(self.spec.timeouts.headers).await;
+                    return Err(Failed {
+                        message: "no headers came".to_owned(),
+                        timed_out: true,
+                        sent: true,
+                    });
+                }
+                let headers = vec![("content-type".to_owned(), reply.content_type.to_owned())];
+                let source = Source::Script { frames: reply.frames.into(), ending: reply.ending };
+                Ok((reply.status, headers, source))
+            }
+            Target::Http { base_url, key, key_header, headers, .. } => {
+                let request = request(outgoing, base_url, key.as_deref(), *key_header, headers)?;
+                let answer = tokio::time::timeout(self.spec.timeouts.headers, self.client.request(request));
+                let answer = match answer.await {
+                    Err(_) => {
+                        let told = format!("no headers came for {} s", self.spec.timeouts.headers.as_secs());
+                        return Err(Failed { message: told, timed_out: true, sent: true });
+                    }
+                    Ok(Err(error)) => {
+                        return Err(Failed {
+                            sent: !error.is_connect(),
+                            message: causes(&error),
+                            timed_out: false,
+                        });
+                    }
+                    Ok(Ok(answer)) => answer,
+                };
+                let (parts, body) = answer.into_parts();
+                let headers = parts
+                    .headers
+                    .iter()
+                    .map(|(name, value)| {
+                        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+                    })
+                    .collect();
+                Ok((
+                    parts.status.as_u16(),
+                    headers,
+                    Source::Connection { body, idle: self.spec.timeouts.idle },
+                ))
+            }
+        }
+    }
+
+    /// It answered; whether we may go on with it is another matter.
+    fn note_answer(&self, status: u16, body: &[u8]) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.down_since = None;
+        let key_from = match &self.spec.target {
+            Target::Http { key_from, .. } => key_from.as_str(),
+            Target::Script(_) => "the script",
+        };
+        let name = &self.spec.name;
+        state.refusing = match status {
+            401 | 403 => Some(format!("the upstream {name} does not take the key of {key_from} ({status})")),
+            402 | 429 => {
+                Some(format!("the quota of {key_from} at the upstream {name} is exhausted ({status})"))
+            }
+            404 if memchr::memmem::find(body, b"model").is_some() => {
+                Some(format!("the upstream {name} does not have the model (404)"))
+            }
+            _ => None,
+        };
+    }
+
+    /// It failed: how long to wait, or not at all.
+    fn note_failure(&self, attempts: u32, asked: Option<Duration>) -> Option<Duration> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *state.down_since.get_or_insert_with(Instant::now);
+        // Spreads callers; nothing depends on its quality.
+        let luck = f64::from(since.elapsed().subsec_nanos() % 1000) / 1000.0;
+        self.spec.patience.next(attempts, since.elapsed(), asked, luck)
+    }
+}
+
+/// Why one try failed.
+struct Failed {
+    message: String,
+    timed_out: bool,
+    /// Whether the request may have arrived.
+    sent: bool,
+}
+
+fn request(
+    outgoing: &Outgoing<'_>,
+    base_url: &str,
+    key: Option<&str>,
+    key_header: Option<KeyHeader>,
+    further: &[(String, String)],
+) -> Result<Request<Full<Bytes>>, Failed> {
+    let failed = |message: String| Failed { message, timed_out: false, sent: false };
+    let uri: Uri = joined(base_url, outgoing.path)
+        .parse()
+        .map_err(|error| failed(format!("{base_url} is no address: {error}")))?;
+    let mut headers = outgoing.headers.clone();
+    let header = key_header.unwrap_or(outgoing.wire.key_header());
+    replace_key(&mut headers, header, key.unwrap_or_default());
+    if key.is_none() {
+        headers.pop();
+    }
+    let mut request = Request::new(Full::new(outgoing.body.clone()));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri;
+    for (name, value) in headers.iter().chain(further) {
+        // What is no header cannot be sent; a key with a line break in it is the one such thing, and must not be shown.
+        let (Ok(name), Ok(mut value)) =
+            (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()))
+        else {
+            return Err(failed(format!("the value of the header {name} cannot be sent")));
+        };
+        value.set_sensitive(name.as_str() == header.name);
+        request.headers_mut().insert(name, value);
+    }
+    Ok(request)
+}
+
+/// The upstream's address of a path. A version that both have stands there once: agents and base URLs differ in who says it.
+fn joined(base_url: &str, path: &str) -> String {
+    let base = base_url.trim_end_matches('/');
+    for version in ["/v1", "/v1beta"] {
+        if let Some(rest) = path.strip_prefix(version)
+            && rest.starts_with('/')
+            && base.ends_with(version)
+        {
+            return format!("{base}{rest}");
+        }
+    }
+    // A bare host gets the version that the API has.
+    format!("{base}{path}")
+}
+
+/// An error with its causes: the outermost alone says only that something failed.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
