@@ -27,7 +27,7 @@ usage = { input = 594, cache_read = 509, output = 211, reasoning = 97 }
 
 [[turn]]
 fault = { status = 529, times = 2 }
-edit = { path = "/work/hello.txt", content = "hi\n" }
+edit = { path = "/srv/hello.txt", content = "hi\n" }
 usage = { input = 700, cache_read = 1100, output = 40 }
 
 [[turn]]
@@ -244,7 +244,7 @@ fn conversation_played_on_every_wire_is_metered_and_priced_as_declared() {
             done,
             [
                 ("bash".to_owned(), json!({"command": "ls -la"})),
-                ("write".to_owned(), json!({"file_path": "/work/hello.txt", "content": "hi\n"})),
+                ("write".to_owned(), json!({"file_path": "/srv/hello.txt", "content": "hi\n"})),
                 ("finish".to_owned(), Value::Null),
             ],
             "{what}"
