@@ -147,6 +147,9 @@ async fn tiny_image(engine: &Engine, labels: &Labels) -> Result<String, SandboxE
     let mut header = tar::Header::new_gnu();
     header.set_size(program::PROGRAM.len() as u64);
     header.set_mode(0o755);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     let mut archive = tar::Builder::new(Vec::new());
     archive.append_data(&mut header, "bin/true", program::PROGRAM).map_err(refused)?;
     let archive = archive.into_inner().map_err(refused)?;

@@ -29,6 +29,24 @@ pub(crate) async fn bounded<T>(question: impl Future<Output = Result<T, Error>>)
     tokio::time::timeout(LONG, question).await.unwrap_or(Err(Error::RequestTimeoutError))
 }
 
+/// Asks a question that changes nothing again when it was answered with 500: Podman does so when an image goes while it looks
+/// through all of them.
+pub(crate) async fn asked<T, Asked: Future<Output = Result<T, Error>>>(
+    client: &Client,
+    question: impl Fn() -> Asked,
+) -> Result<T, Error> {
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match client.ask(question()).await {
+            Err(error) if client::status(&error) == Some(500) && pause < Duration::from_secs(3) => {
+                sleep(pause).await;
+                pause *= 2;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 /// See the module.
 pub(crate) struct Engine {
     pub(crate) client: Client,

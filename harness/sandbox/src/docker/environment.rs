@@ -6,7 +6,7 @@ use std::sync::Arc;
 use harness_core::Digest;
 
 use super::client;
-use super::engine::Engine;
+use super::engine::{Engine, asked};
 use super::images::Images;
 use super::{ImageHandle, NAME};
 use crate::{EnvironmentRequest, Image, Progress, SandboxError};
@@ -56,7 +56,7 @@ pub(crate) async fn present(engine: &Engine, name: &str) -> Result<Arc<Image>, S
 }
 
 async fn handle(engine: &Engine, id: &str, name: &str) -> Result<ImageHandle, SandboxError> {
-    let found = engine.client.ask(engine.client.short().inspect_image(id)).await;
+    let found = asked(&engine.client, || engine.client.short().inspect_image(id)).await;
     let found = found.map_err(|error| client::failed(format!("look at the image {name}"), error))?;
     let arch = &engine.client.engine().arch;
     if let Some(other) = found.architecture.filter(|other| !other.is_empty() && other != arch) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::query_parameters::ListImagesOptions;
 
 use super::backend::DockerBackend;
+use super::engine::asked;
 use super::{client, owner, plain};
 use crate::{ReapFilter, Reaped, SandboxError};
 
@@ -74,10 +75,12 @@ async fn containers(backend: &DockerBackend) -> Result<Vec<Found>, SandboxError>
 
 async fn images(backend: &DockerBackend) -> Result<Vec<Found>, SandboxError> {
     // Of snapshots and probes; those that environments are made of have other labels, and stay.
-    let options =
-        ListImagesOptions { all: false, filters: Some(labelled(owner::OWNER)), ..Default::default() };
     let client = &backend.starter.engine.client;
-    let listed = client.ask(client.short().list_images(Some(options))).await;
+    let listed = asked(client, || {
+        let filters = Some(labelled(owner::OWNER));
+        client.short().list_images(Some(ListImagesOptions { all: false, filters, ..Default::default() }))
+    });
+    let listed = listed.await;
     let listed = listed.map_err(|error| client::failed("list images", error))?;
     let found = listed.into_iter().map(|image| Found {
         name: image.id,
