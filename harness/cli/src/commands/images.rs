@@ -12,7 +12,7 @@ use crate::printer;
 /// One line for each thing that is not there yet, and a sum. Nothing where the sandbox does not say.
 pub async fn needed(backend: &dyn Backend, tasks: &BTreeMap<TaskId, Arc<Task>>) -> Vec<String> {
     let (mut lines, mut pulls) = (Vec::new(), BTreeSet::new());
-    let (mut builds, mut present, mut bytes) = (0, 0, 0);
+    let (mut builds, mut present) = (0, 0);
     for task in tasks.values() {
         for environment in environments(task) {
             let request =
@@ -20,10 +20,8 @@ pub async fn needed(backend: &dyn Backend, tasks: &BTreeMap<TaskId, Arc<Task>>) 
             let about = printer::plain(&task.id.to_string());
             match backend.plan(&request).await {
                 Ok(EnvironmentPlan::Untold) => {}
-                Ok(EnvironmentPlan::Present { bytes: own }) => {
-                    present += 1;
-                    bytes += own.unwrap_or(0);
-                }
+                // Its bytes are not added up: images share most of them.
+                Ok(EnvironmentPlan::Present { .. }) => present += 1,
                 Ok(EnvironmentPlan::Build { context_bytes, pulls: first }) => {
                     builds += 1;
                     lines
@@ -42,11 +40,10 @@ pub async fn needed(backend: &dyn Backend, tasks: &BTreeMap<TaskId, Arc<Task>>) 
     }
     if builds + pulls.len() + present > 0 {
         lines.push(format!(
-            "{} to build, {} to pull; {} there already ({} with what they share)",
+            "{} to build, {} to pull; {} there already",
             printer::plural(builds, "environment"),
             printer::plural(pulls.len(), "image"),
             printer::plural(present, "environment"),
-            size(bytes),
         ));
     }
     lines

@@ -122,7 +122,7 @@ async fn killed_pulls(bench: Arc<Bench>) {
         drop(image);
         // Whoever began it: it was not there before, so it is ours to remove.
         let removed = images.evict(0).await.unwrap();
-        assert_eq!(removed.images, [registry.name.clone()], "{wait_ms} ms");
+        assert_eq!(removed.images, std::slice::from_ref(&registry.name), "{wait_ms} ms");
         assert!(!exists(&bench.address, &registry.name));
     }
 }

@@ -231,7 +231,7 @@ async fn pulls_once(bench: Arc<Bench>) {
     );
     assert!(inventory.iter().all(|entry| entry.name != "debian:12"), "it was there before");
     let removed = images.evict(0).await.unwrap();
-    assert_eq!(removed.images, [registry.name.clone()]);
+    assert_eq!(removed.images, std::slice::from_ref(&registry.name));
     assert!(!exists(&bench.address, &registry.name) && exists(&bench.address, "debian:12"));
 }
 

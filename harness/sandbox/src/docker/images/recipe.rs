@@ -71,7 +71,7 @@ impl Recipe {
                 let dockerfile = read_dockerfile(file).map_err(|error| wrong(error.to_string()))?;
                 let within = Context::read(context, Some(file)).map_err(wrong)?;
                 let place = below(file, context);
-                BuildRecipe::of(about, dockerfile, place, within, options)
+                BuildRecipe::work_out(about, dockerfile, place, within, options)
             }
             EnvironmentSource::Image { reference, files } => {
                 check_name(reference)?;
@@ -92,14 +92,14 @@ impl Recipe {
                     text += &format!("WORKDIR {}\n", workdir.replace('$', "\\$"));
                 }
                 text += "COPY . ./\n";
-                BuildRecipe::of(reference.clone(), text.into_bytes(), None, within, options)
+                BuildRecipe::work_out(reference.clone(), text.into_bytes(), None, within, options)
             }
         }
     }
 }
 
 impl BuildRecipe {
-    fn of(
+    fn work_out(
         about: String,
         dockerfile: Vec<u8>,
         place: Option<PathBuf>,
@@ -411,7 +411,7 @@ mod tests {
         std::fs::write(place.path().join("x"), "1").unwrap();
         let context = || Context::read(place.path(), None).unwrap();
         let recipe = |text: &str, options: &BuildOptions| {
-            let made = BuildRecipe::of("x".into(), text.into(), None, context(), options).unwrap();
+            let made = BuildRecipe::work_out("x".into(), text.into(), None, context(), options).unwrap();
             let Recipe::Build(recipe) = made else { panic!() };
             recipe
         };
