@@ -17,7 +17,7 @@ pub async fn needed(backend: &dyn Backend, tasks: &BTreeMap<TaskId, Arc<Task>>) 
         for environment in environments(task) {
             let request =
                 EnvironmentRequest { spec: environment.clone(), digest: task.digest.clone(), log: None };
-            let about = printer::plain(&task.id.to_string());
+            let about = printer::plain(task.id.as_ref());
             match backend.plan(&request).await {
                 Ok(EnvironmentPlan::Untold) => {}
                 // Its bytes are not added up: images share most of them.

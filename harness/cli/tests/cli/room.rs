@@ -84,6 +84,8 @@ impl Room {
         command.env("HOME", at("home")).env("TMPDIR", at("tmp")).env("HARNESS_STATE_DIR", at("state"));
         command.env("XDG_CONFIG_HOME", at("home/.config")).env("XDG_STATE_HOME", at("home/.local/state"));
         command.env("XDG_CACHE_HOME", at("home/.cache")).env("XDG_DATA_HOME", at("home/.local/share"));
+        // An engine of this machine, and what others left in it, is none of these tests' business.
+        command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock");
         command.env("NO_COLOR", "1").env("COLUMNS", "100").env("LC_ALL", "C.UTF-8");
         command
     }

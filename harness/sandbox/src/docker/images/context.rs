@@ -167,6 +167,9 @@ impl Context {
             let own = |name: &Path, bytes: &[u8], archive: &mut tar::Builder<_>| {
                 let mut header = tar::Header::new_gnu();
                 header.set_mode(0o644);
+                header.set_uid(0);
+                header.set_gid(0);
+                header.set_mtime(0);
                 header.set_size(bytes.len() as u64);
                 archive.append_data(&mut header, name, bytes)
             };

@@ -294,7 +294,7 @@ mod tests {
             ("a/**/b", "a/b", true),
             ("a/**/b", "a/x/y/b", true),
             ("a/**/b", "axb", false),
-            ("a**b", "a/x/b", false),
+            ("a**b", "a/x/b", true),
             ("a**b", "ax/b", true),
             ("a**b", "ab", true),
             ("**/*.o\n!keep/*.o", "keep/x.o", false),
@@ -350,7 +350,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ignore_table_agrees_with_trying_everything(pattern in "(\\*|\\*\\*|\\*\\*/|[ab/?]|\\[a-b\\]|\\[^a\\]){0,7}", path in "[ab/]{0,9}") {
+        fn ignore_table_agrees_with_trying_everything(pattern in "(\\*|\\*\\*|\\*\\*/|[ab/?]|\\[a-b\\]|\\[\\^a\\]){0,7}", path in "[ab/]{0,9}") {
             if let Ok(tokens) = tokens(&pattern) {
                 let letters: Vec<char> = path.chars().collect();
                 prop_assert_eq!(matches(&tokens, &letters), slowly(&tokens, &letters));
