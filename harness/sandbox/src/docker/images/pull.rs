@@ -106,6 +106,7 @@ impl PullCall<'_> {
                 self.disk.check(self.name, needed).map_err(Stopped::NoRoom)?;
             }
         }
+        (self.progress)(&format!("pulling {}: {layers}", self.name));
         // A stream that has ended is no image.
         match self.client.ask(self.client.short().inspect_image(self.name)).await {
             Ok(_) => Ok(()),
