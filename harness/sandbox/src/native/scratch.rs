@@ -80,10 +80,14 @@ impl ScratchStore {
         let owner = serde_json::to_vec(&Owner::here(labels)?)?;
         for _ in 0..16 {
             let id = new_id()?;
-            let making = self.live.join(format!(".new-{id}"));
+            let (pid, _, started) = this_process();
+            let making = self.live.join(format!(".new-{id}-{pid}-{started}"));
             fs::DirBuilder::new().mode(0o711).create(&making)?;
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let lock = rustix::fs::open(making.join(LOCK), flags, Mode::RUSR | Mode::WUSR)?;
+            let lock = match rustix::fs::open(making.join(LOCK), flags, Mode::RUSR | Mode::WUSR) {
+                Err(rustix::io::Errno::NOENT) => continue,
+                opened => opened?,
+            };
             // One who reaps may have been here between the two calls, and then the folder is gone or going: take another.
             if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
                 continue;
@@ -97,6 +101,7 @@ impl ScratchStore {
             {
                 Ok(()) => return Ok(Scratch { store: self.clone(), id, _lock: lock, gone: false }),
                 Err(rustix::io::Errno::EXIST) => drop(remove(&making)?),
+                Err(rustix::io::Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -117,7 +122,8 @@ impl ScratchStore {
         for entry in fs::read_dir(&self.live)?.take(MOST) {
             let Ok(name) = entry?.file_name().into_string() else { continue };
             let Some(_lock) = self.dead(&name, filter) else { continue };
-            let id = name.strip_prefix(".new-").unwrap_or(&name).to_owned();
+            let id = name.strip_prefix(".new-").and_then(|rest| rest.split('-').next()).unwrap_or(&name);
+            let id = id.to_owned();
             if filter.dry_run {
                 reaped.sandboxes.push(id);
                 continue;
@@ -151,7 +157,10 @@ impl ScratchStore {
                 rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
                 Some(lock)
             }
-            // Between its making and its locking lies no time worth mentioning; without a lock it is debris.
+            // Between its making and its locking lies no time worth mentioning; without a lock it is debris, unless its maker
+            // lives.
+            Err(_) if maker(name).is_some_and(|(pid, began)| started(pid) == Some(began)) => return None,
+            Err(_) if maker(name).is_some() => None,
             Err(_) => {
                 let changed = fs::symlink_metadata(&path).and_then(|found| found.modified()).ok()?;
                 let age = SystemTime::now().duration_since(changed).unwrap_or_default();
@@ -271,6 +280,12 @@ impl Owner {
             started,
         })
     }
+}
+
+/// Who makes a folder that is not locked yet, as its name says: number and beginning of a process.
+fn maker(name: &str) -> Option<(u32, u64)> {
+    let mut parts = name.strip_prefix(".new-")?.split('-').skip(1);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 /// Asks ext4 to put each folder made in this one somewhere else on the disk, as it does with those at its very top: beside each

@@ -114,6 +114,13 @@ fn scratch_interrupted_while_being_made_or_removed_is_reaped() {
     let reaped = store.reap(&everything(), &nothing_to_release).unwrap();
     assert_eq!(reaped.sandboxes, ["unlocked"]);
     assert_eq!(fs::read_dir(state.path().join("trash")).unwrap().count(), 0);
+    // Its maker is said to live, or to be dead.
+    let (pid, _, began) = this_process();
+    let named = |began: u64| state.path().join(format!("scratch/.new-named-{pid}-{began}"));
+    fs::create_dir(named(began)).unwrap();
+    fs::create_dir(named(began + 1)).unwrap();
+    assert_eq!(store.reap(&everything(), &nothing_to_release).unwrap().sandboxes, ["named"]);
+    assert!(named(began).exists() && !named(began + 1).exists());
     let bare = state.path().join("scratch/.new-bare");
     assert!(bare.exists(), "it may be in the making");
     let old = SystemTime::now() - 2 * MAKING;
