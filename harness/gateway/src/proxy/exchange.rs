@@ -240,6 +240,7 @@ impl Exchange {
                 }
                 Verdict::Refused(refusal) => return Err(refusal),
                 Verdict::Wait(_) => {
+                    // Settled or not, it is asked again.
                     let _ = tokio::time::timeout(WAIT_STEP, settled).await;
                 }
             }

@@ -77,6 +77,7 @@ impl Feeder {
         self.settlement.answered(metered, ended, broken.as_ref());
         drop(self.incoming.permit);
         if let (Some(error), Some(feed)) = (broken, self.feed) {
+            // An agent that has left needs no telling, and the record stands already.
             let _ = feed.send(Err(error)).await;
         }
     }

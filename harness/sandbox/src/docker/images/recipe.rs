@@ -10,6 +10,7 @@ use harness_core::{Digest, EnvironmentSource, digest::DigestBuilder};
 use super::context::{Context, Wanted};
 use crate::native::dockerfile::expand::{Expand, words};
 use crate::native::dockerfile::lines::{Line, Lines, cut};
+use crate::native::dockerfile::steps::platform;
 use crate::{EnvironmentRequest, SandboxError};
 
 /// Largest Dockerfile.
@@ -330,20 +331,6 @@ fn from(lines: &Lines, line: &Line, known: &BTreeMap<String, String>) -> Result<
         _ => return Err(format!("line {}: FROM takes an image, and perhaps AS and a name", line.number)),
     };
     Ok(Stage { name, needs: vec![image] })
-}
-
-fn platform(name: &str) -> Option<String> {
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    match name {
-        "TARGETARCH" | "BUILDARCH" => Some(arch.to_owned()),
-        "TARGETOS" | "BUILDOS" => Some("linux".to_owned()),
-        "TARGETPLATFORM" | "BUILDPLATFORM" => Some(format!("linux/{arch}")),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

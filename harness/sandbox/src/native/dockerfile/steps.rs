@@ -230,7 +230,7 @@ fn argv(command: &Command, shell: &[String]) -> Vec<String> {
 }
 
 /// Arguments that every builder knows without being told.
-fn platform(name: &str) -> Option<String> {
+pub(crate) fn platform(name: &str) -> Option<String> {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
