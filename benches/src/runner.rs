@@ -99,10 +99,10 @@ fn task(name: &str, origin: &Path) -> Task {
         std::fs::create_dir_all(file.parent().expect("a file in a folder")).expect("a folder can be made");
         std::fs::write(file, text).expect("a file can be written");
     };
-    write("solution/solve.sh", "#!/bin/sh\necho right > /work/answer\n");
+    write("solution/solve.sh", "#!/bin/sh\necho right > /app/answer\n");
     write(
         "tests/test.sh",
-        "#!/bin/sh\nif grep -q right /work/answer; then echo 1 > /logs/verifier/reward.txt; else echo 0 > /logs/verifier/reward.txt; fi\n",
+        "#!/bin/sh\nif grep -q right /app/answer; then echo 1 > /logs/verifier/reward.txt; else echo 0 > /logs/verifier/reward.txt; fi\n",
     );
     Task {
         id: TaskId::new(name).expect("a valid id"),
@@ -116,7 +116,7 @@ fn task(name: &str, origin: &Path) -> Task {
             build_timeout: Duration::from_secs(60),
             limits: Limits::default(),
             env: BTreeMap::new(),
-            workdir: Some("/work".into()),
+            workdir: Some("/app".into()),
             network: NetworkMode::None,
             healthcheck: None,
             host_root: true,
