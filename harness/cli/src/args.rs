@@ -260,6 +260,9 @@ pub struct Report {
     /// Runs, by name or folder. Default: the newest
     #[arg(value_name = "RUN")]
     pub runs: Vec<String>,
+    /// Price the requests of the runs anew: by the bundled prices under this file
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
     /// Write to this file instead of stdout
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,

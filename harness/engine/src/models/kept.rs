@@ -275,6 +275,8 @@ impl Journal for Kept {
         let said = || record.error.clone().unwrap_or_else(|| format!("status {}", record.status));
         match record.ended {
             Ended::Answered => tally.fault = None,
+            // A whole answer that does not say why it ended is a server's habit, and no break.
+            Ended::Cut if !record.stream && record.error.is_none() => tally.fault = None,
             Ended::Cut | Ended::UpstreamDown => {
                 tally.fault = Some(Fault::Failed(format!("{}: {}", record.upstream, said())));
             }
