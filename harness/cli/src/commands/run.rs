@@ -201,7 +201,9 @@ pub fn execute(context: &Context, runtime: &tokio::runtime::Runtime, job: Job) -
     let (exit, complete) = if let Some(halt) = &end.halted {
         let planned = printer::plural(end.planned, "trial");
         let way_out = match halt {
-            Halt::Budget(_) => format!("{resume} --budget-usd MORE"),
+            Halt::Budget(reason) if reason.contains('$') => format!("{resume} --budget-usd MORE"),
+            Halt::Budget(reason) if reason.contains("tokens") => format!("{resume} --budget-tokens MORE"),
+            Halt::Budget(_) => resume,
             Halt::Upstream(_) => resume,
         };
         let reason = printer::plain(halt.reason());

@@ -156,6 +156,7 @@ impl Attempt {
         let tally = traffic.tally();
         if let Some(refusal) = models.stopped_by(&trial).filter(|_| tally.refused > 0) {
             report.exit = AgentExit::Budget;
+            self.agent_exit = Some(report.exit);
             if let Some(reason) = models.cut(&context.id, &refusal) {
                 return Err(Stop::cut(refusal.scope.kind(), reason));
             }
