@@ -64,6 +64,13 @@ pub(in crate::formats) fn reported(results: &Results, look: &Look) -> Vec<Block>
     blocks.extend(listed("invalid", limit, invalid));
     let unfinished = run.unfinished.iter().map(|one| {
         let state = if one.started { "started" } else { "not started" };
+        let cut = one.tries.last().filter(|last| last.cut_by.is_some());
+        if let Some(reason) = cut.and_then(|last| last.verdict.reason.as_deref()) {
+            return (
+                one.task.as_str(),
+                format!("{}, attempt {}: cut short: {reason}", one.variant, one.attempt),
+            );
+        }
         let tries = match one.tries.len() {
             0 => String::new(),
             1 => ", 1 failed try".to_owned(),
@@ -110,6 +117,9 @@ fn variant_notes(results: &Results) -> Vec<Block> {
             );
             blocks.push(text(Paint::Odd, &note));
         }
+        if let Some(spent) = spending(variant) {
+            blocks.push(text(Paint::Plain, &spent));
+        }
         let unknown = &variant.unknown;
         let counts = [
             ("cost", variant.cost_usd.unknown, variant.finished),
@@ -139,6 +149,28 @@ fn variant_notes(results: &Results) -> Vec<Block> {
         ));
     }
     blocks
+}
+
+/// What a variant with a model used, in all and for each task.
+fn spending(variant: &VariantSummary) -> Option<String> {
+    let (cost, tokens) = (&variant.cost_usd, &variant.tokens);
+    variant.model.as_ref()?;
+    tokens.requests.sum.filter(|requests| *requests > 0.0)?;
+    let usd = |value: Option<f64>| or_unknown(value, show::usd);
+    let count = |value: Option<f64>| or_unknown(value, |value| show::count(value.round() as u64));
+    let simulated =
+        if variant.simulated { " (its model is a script: simulated, no money was spent)" } else { "" };
+    let least = if cost.unknown > 0 { "at least " } else { "" };
+    Some(format!(
+        "cost of {}{simulated}: {least}{} and {} tokens in all; {} and {} a task; {} and {} a solved task",
+        variant.name,
+        usd(cost.total),
+        count(tokens.total.sum),
+        usd(cost.per_task),
+        count(tokens.per_task),
+        usd(cost.per_solved_task),
+        count(tokens.per_solved_task),
+    ))
 }
 
 /// `cost (1 of 4 trials); tokens, diff (1 of 3 trials)`: what is unknown as often is named together.
