@@ -57,6 +57,9 @@ impl Feeder {
             record.first_byte_ms.get_or_insert_with(|| millis(self.settlement.begun));
             record.answer_bytes += piece.len() as u64;
             self.meter.push(&piece);
+            if let Some(tape) = &mut self.settlement.tape {
+                tape.piece(&piece).await;
+            }
             let passed = match &mut self.stripper {
                 Some(stripper) => Bytes::from(stripper.push(&piece)),
                 None => piece,

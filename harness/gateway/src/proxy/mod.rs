@@ -19,12 +19,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use harness_prices::PriceTable;
 use tokio::sync::Notify;
 
-pub use record::{Ended, ExchangeRecord};
+pub use record::{Ended, ExchangeRecord, Replayed};
 pub use retry::Patience;
 pub use server::Access;
 pub use upstream::{Health, Target, Timeouts, Upstream, UpstreamSpec};
 
 use crate::budget::{Ledger, Line};
+use crate::recording::{Player, Recorder};
 use crate::redact::Redactor;
 use crate::tokens::Counter;
 
@@ -112,6 +113,8 @@ pub struct Caller {
     counter: Mutex<Counter>,
     /// Faults that were played for each turn of a script.
     faults: Mutex<HashMap<usize, u32>>,
+    recorder: Option<Recorder>,
+    player: Option<Arc<Player>>,
 }
 
 impl Caller {
@@ -124,7 +127,24 @@ impl Caller {
             requests: AtomicU64::new(0),
             counter: Mutex::new(Counter::default()),
             faults: Mutex::new(HashMap::new()),
+            recorder: None,
+            player: None,
         }
+    }
+
+    /// The same, with everything that it asks, and what it is answered, recorded.
+    #[must_use]
+    pub fn with_recorder(mut self, recorder: Recorder) -> Caller {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// The same, answered from a recording. Nothing is forwarded, so that upstreams need neither key nor network; but
+    /// for what a player in passthrough has not got.
+    #[must_use]
+    pub fn with_player(mut self, player: Player) -> Caller {
+        self.player = Some(Arc::new(player));
+        self
     }
 
     fn next_request(&self) -> u64 {

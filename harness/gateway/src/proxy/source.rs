@@ -1,4 +1,4 @@
-//! Where an answer's body comes from: an upstream's connection, or a script's frames.
+//! Where an answer's body comes from: an upstream's connection, a script's frames, or a recording.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
+use crate::recording::{self, Frame, Pace};
 use crate::scripted::Ending;
 
 /// A body that is read piece by piece.
@@ -27,9 +28,23 @@ pub(super) enum Source {
         /// What then happens.
         ending: Ending,
     },
+    /// From a recording.
+    Recording {
+        /// What is left of it.
+        frames: VecDeque<Frame>,
+        /// How fast it comes.
+        pace: Pace,
+        /// Whether it broke off there.
+        cut: bool,
+    },
 }
 
 impl Source {
+    /// The body of a recorded answer.
+    pub(super) fn played(frames: VecDeque<Frame>, pace: Pace, ending: &recording::Ending) -> Source {
+        Source::Recording { frames, pace, cut: *ending == recording::Ending::Cut }
+    }
+
     /// The next piece; `None` at the end.
     pub(super) async fn next(&mut self) -> Option<io::Result<Bytes>> {
         match self {
@@ -48,6 +63,19 @@ impl Source {
                         }
                     }
                 }
+            },
+            Source::Recording { frames, pace, cut } => match frames.pop_front() {
+                Some(frame) => {
+                    if *pace == Pace::Recorded {
+                        tokio::time::sleep(frame.after).await;
+                    }
+                    Some(Ok(frame.bytes))
+                }
+                None if std::mem::take(cut) => Some(Err(io::Error::new(
+                    io::ErrorKind::ConnectionReset,
+                    "the recorded answer breaks off here",
+                ))),
+                None => None,
             },
             Source::Script { frames, ending } => match (frames.pop_front(), *ending) {
                 (Some(frame), _) => Some(Ok(Bytes::from(frame))),

@@ -144,8 +144,8 @@ pub(super) struct Incoming {
     pub(super) headers: Vec<(String, String)>,
     pub(super) source: Source,
     pub(super) attempts: u32,
-    /// Kept as long as the answer is read.
-    pub(super) permit: OwnedSemaphorePermit,
+    /// Kept as long as the answer is read; a recording needs none.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Why nothing came back.
@@ -218,13 +218,13 @@ impl Upstream {
                         self.note_answer(status, &body);
                         let source =
                             Source::Script { frames: [body].into(), ending: scripted::Ending::Complete };
-                        return Ok(Incoming { status, headers, source, attempts, permit });
+                        return Ok(Incoming { status, headers, source, attempts, permit: Some(permit) });
                     }
                     (format!("it answered with {status}"), asked, false, false)
                 }
                 Ok((status, headers, source)) => {
                     self.note_answer(status, b"");
-                    return Ok(Incoming { status, headers, source, attempts, permit });
+                    return Ok(Incoming { status, headers, source, attempts, permit: Some(permit) });
                 }
                 Err(failed) => (failed.message, None, failed.timed_out, failed.sent),
             };
