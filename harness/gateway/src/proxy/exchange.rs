@@ -187,6 +187,9 @@ impl Exchange {
         settlement.tape = self.tape(&settlement.record, &body).await;
         let outgoing = Outgoing {
             wire: self.wire,
+            trial: &self.caller.trial,
+            tokens: settlement.record.estimated_input,
+            model: &read.facts.model,
             path: &without_key(&self.path),
             headers: self.forwarded_headers(),
             body: if wish == Wish::default() { body.clone() } else { Bytes::from(read.edited(&wish)) },
@@ -445,6 +448,9 @@ impl Exchange {
         } else {
             let outgoing = Outgoing {
                 wire: self.wire,
+                trial: &self.caller.trial,
+                tokens: 0,
+                model: self.route.model.as_deref().unwrap_or_default(),
                 path: &without_key(&self.path),
                 headers: self.forwarded_headers(),
                 body,

@@ -76,6 +76,10 @@ impl Feeder {
             (None, None) if !metered.answer.complete && metered.answer.error.is_none() => Ended::Cut,
             (None, None) => Ended::Answered,
         };
+        if let Some(permit) = &self.incoming.permit {
+            let usage = metered.usage_or_estimate(self.settlement.record.estimated_input);
+            permit.used(usage.total_tokens.unwrap_or(0));
+        }
         // The agent's next request comes after the end of this answer: what it spent must be known by then.
         self.settlement.answered(metered, ended, broken.as_ref());
         drop(self.incoming.permit);

@@ -1,9 +1,13 @@
 //! The proxy around the pure half: listens, forwards, meters, reserves and settles. One [`Gateway`] for a run; each trial is a
 //! [`Caller`], known by its listener or by its virtual key. Real keys are in an [`Upstream`] and go nowhere else.
 
+mod address;
 mod body;
+mod connections;
 mod exchange;
+mod faults;
 mod feeder;
+mod flow;
 mod record;
 mod retry;
 mod server;
@@ -19,10 +23,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use harness_prices::PriceTable;
 use tokio::sync::Notify;
 
+pub use connections::{HttpProxy, Roots};
+pub use faults::FaultRates;
+pub use flow::Rates;
 pub use record::{Ended, ExchangeRecord, Replayed};
 pub use retry::Patience;
 pub use server::Access;
-pub use upstream::{Health, Target, Timeouts, Upstream, UpstreamSpec};
+pub use upstream::{Health, Target, Timeouts, Upstream, UpstreamOptions, UpstreamSpec};
 
 use crate::budget::{Ledger, Line};
 use crate::recording::{Player, Recorder};

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
+use super::faults::Spoiled;
 use crate::recording::{self, Frame, Pace};
 use crate::scripted::Ending;
 
@@ -27,6 +28,13 @@ pub(super) enum Source {
         frames: VecDeque<Vec<u8>>,
         /// What then happens.
         ending: Ending,
+    },
+    /// From another one, with a fault put in.
+    Spoiled {
+        /// The other one.
+        source: Box<Source>,
+        /// The fault.
+        spoiled: Spoiled,
     },
     /// From a recording.
     Recording {
@@ -63,6 +71,11 @@ impl Source {
                         }
                     }
                 }
+            },
+            Source::Spoiled { source, spoiled } => match Box::pin(source.next()).await {
+                Some(Ok(piece)) => spoiled.spoil(piece),
+                Some(Err(error)) => Some(Err(error)),
+                None => spoiled.end(),
             },
             Source::Recording { frames, pace, cut } => match frames.pop_front() {
                 Some(frame) => {
