@@ -15,3 +15,4 @@ pub mod scripted;
 pub mod stream;
 pub mod tokens;
 pub mod wire;
+mod words;

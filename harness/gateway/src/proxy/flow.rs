@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn queue_keeps_to_the_rates_over_any_minute_and_says_how_long_to_wait() {
         let rates = Rates { requests_per_minute: Some(60), tokens_per_minute: Some(6000) };
-        let mut queue = Queue::new(1000, rates);
+        let mut queue: Queue<()> = Queue::new(1000, rates);
         let mut at = Vec::new();
         let mut now = Duration::ZERO;
         for _ in 0..200 {
