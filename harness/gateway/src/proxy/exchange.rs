@@ -106,21 +106,21 @@ pub(super) async fn answer(
     }
 }
 
-struct Exchange {
-    gateway: Arc<Gateway>,
-    caller: Arc<Caller>,
-    upstream: Arc<Upstream>,
-    wire: &'static dyn Wire,
-    route: Route,
-    path: String,
-    headers: Vec<(String, String)>,
+pub(super) struct Exchange {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) caller: Arc<Caller>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) wire: &'static dyn Wire,
+    pub(super) route: Route,
+    pub(super) path: String,
+    pub(super) headers: Vec<(String, String)>,
     /// Alive as long as the agent's connection waits for the answer.
-    agent: Weak<()>,
-    begun: Instant,
+    pub(super) agent: Weak<()>,
+    pub(super) begun: Instant,
 }
 
 impl Exchange {
-    async fn run(self, body: Bytes) -> Response<AnswerBody> {
+    pub(super) async fn run(self, body: Bytes) -> Response<AnswerBody> {
         if self.route.operation == Operation::CountTokens {
             return self.count_tokens(body).await;
         }

@@ -11,6 +11,9 @@ use super::upstream::Incoming;
 use crate::meter::Meter;
 use crate::wire::UsageStripper;
 
+/// Between the last piece of an answer that breaks off and the break.
+const BREAK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// One answer on its way. `run` is a task of its own.
 pub(super) struct Feeder {
     pub(super) incoming: Incoming,
@@ -84,6 +87,8 @@ impl Feeder {
         self.settlement.answered(metered, ended, broken.as_ref());
         drop(self.incoming.permit);
         if let (Some(error), Some(feed)) = (broken, self.feed) {
+            // What came before the break must have left for the agent: an error at once would take it along.
+            tokio::time::sleep(BREAK_PAUSE).await;
             // An agent that has left needs no telling, and the record stands already.
             let _ = feed.send(Err(error)).await;
         }

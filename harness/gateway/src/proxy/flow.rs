@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
+
+/// Longest sleep of somebody who waits for a place.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// What an upstream allows per minute; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -152,6 +155,8 @@ impl<W> Queue<W> {
 #[derive(Debug)]
 pub(super) struct Flow {
     queue: Mutex<Queue<oneshot::Sender<Place>>>,
+    /// Told when those who wait must look at the time again.
+    changed: Notify,
     begun: Instant,
 }
 
@@ -178,13 +183,20 @@ impl Drop for Place {
             let mut queue = self.flow.lock();
             queue.running = queue.running.saturating_sub(1);
         }
-        self.flow.start_waiting();
+        // A place is free, but its time has not come: somebody must wait for that.
+        if self.flow.start_waiting() < LONGEST {
+            self.flow.changed.notify_waiters();
+        }
     }
 }
 
 impl Flow {
     pub(super) fn new(places: usize, rates: Rates) -> Arc<Flow> {
-        Arc::new(Flow { queue: Mutex::new(Queue::new(places, rates)), begun: Instant::now() })
+        Arc::new(Flow {
+            queue: Mutex::new(Queue::new(places, rates)),
+            changed: Notify::new(),
+            begun: Instant::now(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<oneshot::Sender<Place>>> {
@@ -203,13 +215,20 @@ impl Flow {
             turn
         };
         loop {
-            let wait = self.start_waiting();
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
             // Who leaves hands on; only what time alone brings must be looked for.
-            match tokio::time::timeout(wait, &mut turn).await {
-                Ok(Ok(place)) => return place,
-                // The queue drops nobody who still waits.
-                Ok(Err(_)) => return Place { flow: Arc::clone(self), tokens },
-                Err(_) => {}
+            let wait = self.start_waiting();
+            tokio::select! {
+                biased;
+                place = &mut turn => match place {
+                    Ok(place) => return place,
+                    // The queue drops nobody who still waits.
+                    Err(_) => return Place { flow: Arc::clone(self), tokens },
+                },
+                () = &mut changed => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }
@@ -223,13 +242,12 @@ impl Flow {
 
     /// Starts whoever can be started; returns how long until somebody else can, at most a minute.
     fn start_waiting(self: &Arc<Self>) -> Duration {
-        const LONGEST: Duration = Duration::from_secs(60);
         loop {
             let next = self.lock().next(self.begun.elapsed(), oneshot::Sender::is_closed);
             match next {
                 // Should it have gone in this moment, its place comes back at once.
                 Next::Start(waiter, tokens) => drop(waiter.send(Place { flow: Arc::clone(self), tokens })),
-                Next::Wait(wait) => return wait.min(LONGEST),
+                Next::Wait(wait) => return wait.min(LONGEST / 2),
                 Next::Nothing => return LONGEST,
             }
         }
@@ -312,6 +330,26 @@ mod tests {
         let held = Instant::now();
         let _third = flow.enter("c", 1).await;
         assert!(held.elapsed() >= S * 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn flow_of_few_places_and_a_rate_never_stalls() {
+        let flow = Flow::new(2, Rates { requests_per_minute: Some(60), tokens_per_minute: None });
+        let begun = Instant::now();
+        let mut waiting = tokio::task::JoinSet::new();
+        for number in 0..40_u64 {
+            let flow = Arc::clone(&flow);
+            waiting.spawn(async move {
+                let place = flow.enter(&format!("t{}", number % 3), 0).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                drop(place);
+            });
+        }
+        while let Some(done) = waiting.join_next().await {
+            done.unwrap();
+        }
+        let took = begun.elapsed();
+        assert!(took >= S * 29 && took < S * 32, "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
