@@ -21,7 +21,8 @@ const LIMITS: &str = "4 KB call 60 us, 1 MB request 1 ms, added p50 0.3 ms and p
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let threads = if words.first() == Some(&"serve") { 2 } else { 1 };
+    let threads = std::env::var("THREADS").ok().and_then(|count| count.parse().ok());
+    let threads = threads.unwrap_or(if words.first() == Some(&"serve") { 2 } else { 1 });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()

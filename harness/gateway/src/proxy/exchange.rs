@@ -12,6 +12,7 @@ use hyper::{Request, Response, StatusCode};
 use harness_prices::{Served, ServiceTier};
 
 use super::body::AnswerBody;
+use super::detached::Detached;
 use super::feeder::Feeder;
 use super::record::{Ended, ExchangeRecord, Replayed};
 use super::server::Access;
@@ -30,6 +31,8 @@ use crate::wire::{
 
 /// Longest request body.
 const BODY_BYTES: usize = 64 << 20;
+/// A body that is long, but not unusually so.
+const USUAL_BYTES: usize = 2 << 20;
 /// Longest error body passed on.
 const ERROR_BYTES: usize = 1 << 20;
 /// What a model's longest answer is taken for where no table says.
@@ -97,9 +100,8 @@ pub(super) async fn answer(
     let exchange =
         Exchange { gateway, caller, upstream, wire, route, path, headers, agent, begun: Instant::now() };
     match read_body(request.into_body(), &exchange.headers).await {
-        // A task of its own: when the agent goes away this future is dropped, but what was forwarded is answered and
-        // charged all the same.
-        Ok(body) => tokio::spawn(exchange.run(body)).await.unwrap_or_else(|_| {
+        // When the agent goes away this future is dropped, but what was forwarded is answered and charged all the same.
+        Ok(body) => Detached::new(exchange.run(body)).await.unwrap_or_else(|| {
             plain(wire.error(ErrorKind::UpstreamFailed, "the gateway failed; its log says why"))
         }),
         Err(kind) => plain(wire.error(kind, "the body cannot be read, or is larger than 64 MB")),
@@ -406,8 +408,7 @@ impl Exchange {
         // A packed stream cannot be stripped; we have not asked for one.
         let strips = strips && framing == Framing::Events && encoding == Some(Encoding::Identity);
         let length = header(&incoming.headers, "content-length").and_then(|length| length.parse().ok());
-        let (feed, body) = AnswerBody::fed(length.filter(|_| !strips));
-        let mut response = respond(incoming.status, body);
+        let mut response = respond(incoming.status, AnswerBody::whole(Bytes::new()));
         for (name, value) in &incoming.headers {
             let drops = DROPPED_OF_ANSWERS.iter().any(|dropped| name.eq_ignore_ascii_case(dropped))
                 || (strips && name.eq_ignore_ascii_case("content-length"));
@@ -417,7 +418,8 @@ impl Exchange {
         }
         let meter = Meter::new(self.wire, framing, encoding.unwrap_or(Encoding::Identity));
         let stripper = strips.then(UsageStripper::default);
-        tokio::spawn(Feeder { incoming, feed: Some(feed), meter, stripper, settlement }.run());
+        let promised = length.filter(|_| !strips);
+        *response.body_mut() = Feeder::new(incoming, meter, stripper, settlement, promised).into_body();
         response
     }
 
@@ -501,7 +503,9 @@ async fn read_body(mut body: Body, headers: &[(String, String)]) -> Result<Bytes
         }
     }
     let encoding = Encoding::parse(header(headers, "content-encoding").unwrap_or_default());
-    let sink = Unpacked { bytes: Vec::new(), too_large: false };
+    // What is told is believed as far as a usual body goes.
+    let told: usize = header(headers, "content-length").and_then(|told| told.parse().ok()).unwrap_or(0);
+    let sink = Unpacked { bytes: Vec::with_capacity(told.min(USUAL_BYTES)), too_large: false };
     let mut decoder = Decoder::new(encoding.ok_or(ErrorKind::BadRequest)?, sink);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| ErrorKind::BadRequest)?;

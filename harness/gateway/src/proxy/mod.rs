@@ -4,6 +4,7 @@
 mod address;
 mod body;
 mod connections;
+mod detached;
 mod exchange;
 mod faults;
 mod feeder;

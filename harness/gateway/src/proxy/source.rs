@@ -77,12 +77,13 @@ impl Source {
                 Some(Err(error)) => Some(Err(error)),
                 None => spoiled.end(),
             },
-            Source::Recording { frames, pace, cut } => match frames.pop_front() {
+            Source::Recording { frames, pace, cut } => match frames.front() {
                 Some(frame) => {
+                    // It is taken off when it is due, and not before: nobody may wait that long.
                     if *pace == Pace::Recorded {
                         tokio::time::sleep(frame.after).await;
                     }
-                    Some(Ok(frame.bytes))
+                    frames.pop_front().map(|frame| Ok(frame.bytes))
                 }
                 None if std::mem::take(cut) => Some(Err(io::Error::new(
                     io::ErrorKind::ConnectionReset,
