@@ -19,8 +19,11 @@ use crate::environments::Environments;
 use crate::journal_writer::{JournalWriteError, JournalWriter, Watcher};
 use crate::machine::Machine;
 use crate::run_dir::{RunDir, RunDirError};
-use crate::scheduler::{self, Ready};
+use crate::scheduler::{self, Ahead, Ready};
 use crate::trial::{TrialContext, Trouble};
+
+/// How long a backend may take to remove what it started ahead and nobody asked for.
+const FORGETTING: Duration = Duration::from_secs(90);
 
 /// Settings that all trials of a run share.
 #[derive(Debug, Clone, PartialEq)]
@@ -245,7 +248,16 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
             run: run.clone(),
         })
     };
-    let ran = scheduler::drain(queue, make, &settings, &cancel, &writer).await;
+    let told = Ahead {
+        backend: &*backend,
+        environments: &environments,
+        settings: &settings,
+        run: &run,
+        told: HashSet::new(),
+    };
+    let ran = scheduler::drain(queue, make, told, &cancel, &writer).await;
+    // What cannot be removed now is found by its label later.
+    let _ = tokio::time::timeout(FORGETTING, backend.forget(&run)).await;
     // What nobody wants any more is not made.
     drop(ahead);
     end.finished += ran.finished;
