@@ -101,6 +101,9 @@ pub trait Backend: Send + Sync {
     /// a backend says otherwise.
     fn expect(&self, _spec: &SandboxSpec) {}
 
+    /// Removes what [`Backend::expect`] started for this run and nobody asked for; returns when it is gone, or in a minute.
+    async fn forget(&self, _run: &str) {}
+
     /// Removes what dead owners left.
     ///
     /// # Errors
@@ -180,6 +183,8 @@ pub struct Image {
     pub workdir: String,
     /// Its user; `None` means root.
     pub user: Option<String>,
+    /// Its ENTRYPOINT, which no backend starts; empty when it has none.
+    pub entrypoint: Vec<String>,
     /// What is lost in fidelity here, one sentence each.
     pub weaknesses: Vec<String>,
     /// The backend's own handle.

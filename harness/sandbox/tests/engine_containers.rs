@@ -282,6 +282,14 @@ async fn what_nobody_asked_for_goes_with_its_run(engine: Engine) -> Result<(), F
     same("one that is asked for afterwards", sh(&*sandbox, "true").await?.0, Exit::Code(0))?;
     backend.expect(&spec);
     until_listed(&*backend, &run, 2).await?;
+    // One that stands and one that is just being started.
+    backend.expect(&spec);
+    backend.forget("another").await;
+    until_listed(&*backend, &run, 3).await?;
+    backend.forget(&run).await;
+    until_listed(&*backend, &run, 1).await?;
+    backend.expect(&spec);
+    until_listed(&*backend, &run, 2).await?;
     sandbox.destroy().await?;
     drop((sandbox, backend));
     // A harness that ends leaves none.

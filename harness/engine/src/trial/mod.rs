@@ -4,6 +4,7 @@ mod artifacts;
 mod attempt;
 mod capture;
 mod diff;
+mod entrypoint;
 mod environment;
 mod limits;
 mod networks;
@@ -27,6 +28,8 @@ use harness_core::{
     Blame, Durations, Event, NanoUsd, Outcome, Phase, Task, TrialId, TrialRecord, TryRecord, Usage, Variant,
 };
 use harness_sandbox::Backend;
+
+pub(crate) use environment::Whose;
 
 use crate::agents::Agent;
 use crate::cancel::{Cancel, Stage};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use harness_core::task::VerifierMode;
 use harness_core::{Blame, Healthcheck, Step};
 use harness_sandbox::{ExecSpec, Image, OutputSpec, ProcessSpec, PutOptions, Sandbox, Source};
 
@@ -50,8 +51,12 @@ impl Attempt {
             cwd: Some("/".into()),
             ..ProcessSpec::shell(script)
         };
-        let folders = "mkdir -p /logs/agent /logs/artifacts && chmod 1777 /logs/agent /logs/artifacts && rm -rf /logs/agent/trajectory.json";
-        let made = sandbox.exec(ExecSpec::new(root(folders))).await?;
+        let mut folders = "mkdir -p /logs/agent /logs/artifacts && chmod 1777 /logs/agent /logs/artifacts && rm -rf /logs/agent/trajectory.json".to_owned();
+        if step.verifier.mode == VerifierMode::Shared {
+            // Solutions look whether it is there. It stays empty: what the tests write is in the verifier's own mount over it.
+            folders += " || exit 1; [ -e /logs/verifier ] || mkdir /logs/verifier; exit 0";
+        }
+        let made = sandbox.exec(ExecSpec::new(root(&folders))).await?;
         if !made.exit.success() {
             let said = made.stderr.text();
             return Err(Stop::new(
