@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use harness_sandbox::{
-    ChangeKind, ExecSpec, FileType, GetOptions, ProcessSpec, PutOptions, Sandbox, SandboxError, Source,
+    ChangeKind, ExecSpec, FileType, GetOptions, OutputSpec, ProcessSpec, PutOptions, Sandbox, SandboxError,
+    Source, Stdin,
 };
 
 use crate::paths::PathRules;
@@ -19,6 +20,8 @@ const MAX_BYTES: u64 = 512 << 20;
 const MAX_ENTRIES: u64 = 100_000;
 /// Most changed paths that are looked at.
 const MAX_CHANGES: usize = 100_000;
+/// Longest list of paths that are gone.
+const MAX_LIST: usize = 8 << 20;
 /// Longest diff that a reviewer gets.
 const MAX_DIFF: usize = 60 << 10;
 /// Largest file that is in a diff.
@@ -31,6 +34,9 @@ pub(crate) struct Baseline {
     folder: tempfile::TempDir,
     /// Top-most paths that were taken out of sight, from the root.
     hidden: BTreeSet<String>,
+    /// Paths that must stay, from the root: what a sandbox calls changes is told against its image, and what was made after
+    /// that and is gone again leaves no trace there.
+    protected: Vec<String>,
 }
 
 impl Baseline {
@@ -40,7 +46,7 @@ impl Baseline {
             tempfile::tempdir().map_err(|error| SandboxError::host("make a folder for a copy", error))?;
         let options = GetOptions { limit: MAX_BYTES, max_entries: MAX_ENTRIES, exclude: Vec::new() };
         sandbox.get(workdir, &folder.path().join("copy"), options).await?;
-        Ok(Baseline { folder, hidden: BTreeSet::new() })
+        Ok(Baseline { folder, hidden: BTreeSet::new(), protected: Vec::new() })
     }
 
     fn root(&self) -> PathBuf {
@@ -57,8 +63,8 @@ impl Baseline {
         !self.hidden.is_empty()
     }
 
-    /// Takes what the rules exclude out of the sandbox.
-    pub(crate) async fn hide(
+    /// Takes what the rules exclude out of the sandbox, and remembers what has to stay.
+    pub(crate) async fn guard(
         &mut self,
         sandbox: &dyn Sandbox,
         workdir: &str,
@@ -73,14 +79,21 @@ impl Baseline {
                 let inside = format!("{}/{below}", workdir.trim_end_matches('/'));
                 if rules.hides(&inside) {
                     found.insert(inside);
-                } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    continue;
+                }
+                if rules.may_change(workdir, &inside).is_err() && !inside.contains('\n') {
+                    self.protected.push(inside);
+                }
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     folders.push(path);
                 }
             }
         }
+        self.protected.sort();
         for path in found {
+            // Known before it is done: whatever happens in between, it is put back.
+            self.hidden.insert(path.clone());
             remove(sandbox, &path).await?;
-            self.hidden.insert(path);
         }
         Ok(())
     }
@@ -159,7 +172,37 @@ impl Baseline {
                 broken.push(path);
             }
         }
+        for path in self.missing(sandbox).await? {
+            if !broken
+                .iter()
+                .any(|parent: &String| path == *parent || path.starts_with(&format!("{parent}/")))
+            {
+                self.put_back(sandbox, workdir, &path).await?;
+                broken.push(path);
+            }
+        }
         Ok(broken)
+    }
+
+    /// Which of the paths that must stay are gone, parents before what is in them.
+    async fn missing(&self, sandbox: &dyn Sandbox) -> Result<Vec<String>, SandboxError> {
+        if self.protected.is_empty() {
+            return Ok(Vec::new());
+        }
+        let process = ProcessSpec {
+            user: Some("0".into()),
+            cwd: Some("/".into()),
+            deadline: Some(Duration::from_secs(60)),
+            ..ProcessSpec::shell(
+                "while IFS= read -r path; do [ -e \"$path\" ] || [ -L \"$path\" ] || printf '%s\\n' \"$path\"; done",
+            )
+        };
+        let list = self.protected.iter().fold(String::new(), |list, path| list + path + "\n");
+        let output = OutputSpec { head: MAX_LIST, tail: 0, ..OutputSpec::default() };
+        let spec =
+            ExecSpec { stdin: Stdin::Bytes(list.into_bytes()), stdout: output, ..ExecSpec::new(process) };
+        let result = sandbox.exec(spec).await?;
+        Ok(String::from_utf8_lossy(&result.stdout.head).lines().map(str::to_owned).collect())
     }
 
     /// What has changed since, as a diff.

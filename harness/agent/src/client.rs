@@ -46,7 +46,7 @@ pub struct Outgoing {
     /// The header that carries the key, and what stands before the key in it.
     pub key_header: (&'static str, &'static str),
     /// JSON.
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 /// An answer that begins.
@@ -123,12 +123,11 @@ impl Model {
     ///
     /// # Errors
     /// [`ModelError`], sorted by what can be done.
-    pub async fn ask(&self, body: &Value, heard_something: &(dyn Fn() + Sync)) -> Result<Asked, ModelError> {
+    pub async fn ask(&self, body: &Bytes, heard_something: &(dyn Fn() + Sync)) -> Result<Asked, ModelError> {
         let began = Instant::now();
-        let body = body.to_string().into_bytes();
         let sent = body.len();
         let path = self.dialect.path(&self.name);
-        let outgoing = Outgoing { path, key_header: self.dialect.key_header(), body };
+        let outgoing = Outgoing { path, key_header: self.dialect.key_header(), body: body.clone() };
         let incoming = tokio::time::timeout(FIRST, self.exchange.send(outgoing)).await;
         let mut incoming = match incoming {
             Ok(Ok(incoming)) => incoming,
@@ -186,8 +185,8 @@ impl Model {
     }
 
     /// The request for a prompt.
-    pub fn body(&self, prompt: &Prompt<'_>) -> Value {
-        self.dialect.body(prompt)
+    pub fn body(&self, prompt: &Prompt<'_>) -> Vec<u8> {
+        self.dialect.body(prompt).to_string().into_bytes()
     }
 }
 
@@ -337,7 +336,7 @@ impl Exchange for HttpExchange {
             .header("anthropic-version", "2023-06-01")
             .header("user-agent", concat!("harness-core/", env!("CARGO_PKG_VERSION")))
             .header(name, format!("{prefix}{}", self.key))
-            .body(Full::new(Bytes::from(outgoing.body)))
+            .body(Full::new(outgoing.body))
             .map_err(|error| format!("the request cannot be made: {error}"))?;
         let response = self.http.client.request(request).await.map_err(|error| {
             let cause =

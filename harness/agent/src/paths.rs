@@ -31,10 +31,6 @@ impl PathRules {
         self.excluded.iter().any(|glob| covers(glob, path))
     }
 
-    pub(crate) fn excludes_any(&self) -> bool {
-        !self.excluded.is_empty()
-    }
-
     /// Whether this absolute path may change. Scratch space outside of the working folder is nobody's concern.
     pub(crate) fn may_change(&self, workdir: &str, path: &str) -> Result<(), Refused> {
         if self.hides(path) {

@@ -173,16 +173,11 @@ impl<'a> Work<'a> {
         });
         self.waiting.now_for("the sandbox");
         if settings.review || !self.desk.rules.is_empty() {
-            let mut baseline = Baseline::take(job.sandbox, job.workdir).await?;
-            if self.desk.rules.excludes_any() {
-                // Kept before anything is taken away, so that whatever happens it is put back.
-                self.baseline = Some(baseline);
-                baseline = self.baseline.take().expect("it has just been put there");
-                let hidden = baseline.hide(job.sandbox, job.workdir, &self.desk.rules).await;
-                self.baseline = Some(baseline);
-                hidden?;
-            } else {
-                self.baseline = Some(baseline);
+            let baseline = Baseline::take(job.sandbox, job.workdir).await?;
+            // Kept before anything is taken away, so that whatever happens it is put back.
+            let baseline = self.baseline.insert(baseline);
+            if !self.desk.rules.is_empty() {
+                baseline.guard(job.sandbox, job.workdir, &self.desk.rules).await?;
             }
         }
         if settings.goal != Goal::Off {
@@ -208,12 +203,11 @@ impl<'a> Work<'a> {
     async fn next_answer(&mut self) -> Result<Heard, Halt> {
         for _ in 0..FITTINGS {
             let mut body = self.body();
-            let mut bytes = size(&body);
-            if self.window.is_filling(bytes) && self.make_room(bytes).await? {
+            if self.window.is_filling(body.len()) && self.make_room(body.len()).await? {
                 body = self.body();
-                bytes = size(&body);
             }
-            match self.ask(Purpose::Act, &self.job.model.clone(), body, bytes).await {
+            let bytes = body.len();
+            match self.ask(Purpose::Act, &self.job.model.clone(), body).await {
                 Err(Halt::Overflow(message)) => {
                     if self.job.settings.context_policy == ContextPolicy::None {
                         return Err(Halt::End(AgentExit::GaveUp, message));
@@ -234,7 +228,7 @@ impl<'a> Work<'a> {
         ))
     }
 
-    fn body(&self) -> Value {
+    fn body(&self) -> Vec<u8> {
         let settings = self.job.settings;
         self.job.model.body(&Prompt {
             model: &self.job.model.name,
@@ -279,7 +273,7 @@ impl<'a> Work<'a> {
             changed = true;
             self.compacted("mask", before);
         }
-        let still = |work: &Work<'_>| work.window.is_filling(size(&work.body()));
+        let still = |work: &Work<'_>| work.window.is_filling(work.body().len());
         if matches!(policy, ContextPolicy::Summarise | ContextPolicy::Hybrid)
             && still(self)
             && self.summarise().await?
@@ -291,7 +285,7 @@ impl<'a> Work<'a> {
             return Ok(changed);
         }
         // What is left does not fit: newest outputs are shortened, then old turns go without a summary.
-        let full = |work: &Work<'_>| work.window.is_full(size(&work.body()));
+        let full = |work: &Work<'_>| work.window.is_full(work.body().len());
         for bytes in [4000, 1000] {
             if full(self) && shorten(&mut self.turns, bytes) > 0 {
                 changed = true;
@@ -311,7 +305,7 @@ impl<'a> Work<'a> {
     }
 
     fn compacted(&self, how: &str, before: u64) {
-        let after = self.window.estimate(size(&self.body()));
+        let after = self.window.estimate(self.body().len());
         self.job.log.write(Event::Compacted { how: how.to_owned(), before, after });
     }
 
@@ -366,19 +360,13 @@ impl<'a> Work<'a> {
             caching: settings.caching,
             cache_key: &self.cache_key,
         });
-        let bytes = size(&body);
-        self.ask(purpose, &model, body, bytes).await
+        self.ask(purpose, &model, body).await
     }
 
     /// One request, and again while its answer breaks off.
-    async fn ask(
-        &mut self,
-        purpose: Purpose,
-        model: &Model,
-        body: Value,
-        bytes: usize,
-    ) -> Result<Heard, Halt> {
-        let estimated = self.window.estimate(bytes);
+    async fn ask(&mut self, purpose: Purpose, model: &Model, body: Vec<u8>) -> Result<Heard, Halt> {
+        let body = bytes::Bytes::from(body);
+        let estimated = self.window.estimate(body.len());
         if let Some(most) = self.job.settings.max_tokens {
             let used = self.usage.total().unwrap_or(0);
             if used.saturating_add(estimated) >= most {
@@ -764,23 +752,6 @@ impl<'a> Work<'a> {
     pub(crate) fn report(&self, exit: AgentExit, reason: String) -> Report {
         Report { exit, reason, usage: self.usage, steps: self.steps, violations: self.desk.violations }
     }
-}
-
-/// Bytes of a request without making it.
-fn size(body: &Value) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    serde_json::to_writer(&mut count, body).expect("counting does not fail");
-    count.0
 }
 
 fn millis(time: Duration) -> u64 {

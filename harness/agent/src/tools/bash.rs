@@ -103,7 +103,7 @@ impl Private for Bash {
             Ran::TimedOut => {
                 text.push_str(&format!(
                     "[not done after {}: killed, with the shell, its variables and its background jobs; the next command gets a \
-                     new shell in the same folder. Ask for more by `timeout`, or run it in the background.]",
+                     new shell in the folder that this one began in. Ask for more by `timeout`, or run it in the background.]",
                     seconds(began)
                 ));
                 true
@@ -116,7 +116,7 @@ impl Private for Bash {
                     Exit::OutOfMemory => "by the sandbox's memory limit".to_owned(),
                 };
                 text.push_str(&format!(
-                    "[the shell itself ended {how}; the next command gets a new one in the same folder]"
+                    "[the shell itself ended {how}; the next command gets a new one in the folder that this one began in]"
                 ));
                 exit != Exit::Code(0)
             }

@@ -291,7 +291,7 @@ fn streams_that_break_off_are_asked_for_again_and_upstreams_that_are_away_are_no
     run(async {
         let Some(sandbox) = sandbox("streams_that_break_off").await else { return };
         for wire in harness_gateway::wire::WIRES {
-            let script = "[[turn]]\nrun = \"true\"\nfault = { cut_after = 2, times = 2 }\n[[turn]]\nfault = { malformed = true, times = 1 }\nfinish = \"x\"\n";
+            let script = "[[turn]]\nsay = \"I look around first, at some length, so that there is something to cut.\"\nrun = \"true\"\nfault = { cut_after = 2, times = 2 }\n[[turn]]\nfault = { malformed = true, times = 1 }\nfinish = \"x\"\n";
             let outcome =
                 Piece { wire: wire.name(), ..Piece::new(&*sandbox, Played::new(script)) }.work().await;
             assert_eq!(outcome.report().exit, AgentExit::Finished, "{wire:?}: {:?}", outcome.report());

@@ -160,6 +160,8 @@ impl Exchange for Played {
 /// Canned answers, one after the other; the last is repeated.
 pub(crate) struct Canned {
     answers: Mutex<Vec<(u16, Vec<u8>)>>,
+    /// What requests without tools get, beside the others.
+    aside: Option<Vec<u8>>,
     /// Bodies of the requests.
     pub(crate) bodies: Mutex<Vec<Value>>,
 }
@@ -170,20 +172,34 @@ impl Canned {
         Canned::raw(answers.into_iter().map(|answer| (200, answer.to_string().into_bytes())))
     }
 
+    /// With an answer of their own for requests without tools.
+    pub(crate) fn with_aside(answers: impl IntoIterator<Item = Value>, aside: &Value) -> Arc<Canned> {
+        let canned = Arc::into_inner(Canned::new(answers)).unwrap();
+        Arc::new(Canned { aside: Some(aside.to_string().into_bytes()), ..canned })
+    }
+
     /// Any bytes with any status.
     pub(crate) fn raw(answers: impl IntoIterator<Item = (u16, Vec<u8>)>) -> Arc<Canned> {
         let mut answers: Vec<_> = answers.into_iter().collect();
         answers.reverse();
-        Arc::new(Canned { answers: Mutex::new(answers), bodies: Mutex::default() })
+        Arc::new(Canned { answers: Mutex::new(answers), aside: None, bodies: Mutex::default() })
     }
 }
 
 #[async_trait]
 impl Exchange for Canned {
     async fn send(&self, outgoing: Outgoing) -> Result<Incoming, String> {
-        self.bodies.lock().unwrap().push(serde_json::from_slice(&outgoing.body).unwrap());
+        let asked: Value = serde_json::from_slice(&outgoing.body).unwrap();
+        let is_aside = asked.get("tools").is_none();
+        self.bodies.lock().unwrap().push(asked);
         let mut answers = self.answers.lock().unwrap();
-        let (status, body) = if answers.len() > 1 { answers.pop().unwrap() } else { answers[0].clone() };
+        let (status, body) = if let Some(aside) = self.aside.clone().filter(|_| is_aside) {
+            (200, aside)
+        } else if answers.len() > 1 {
+            answers.pop().unwrap()
+        } else {
+            answers[0].clone()
+        };
         if status == 0 {
             return Err("nobody is there".to_owned());
         }

@@ -4,7 +4,7 @@ use harness_agent::events::{Event, Purpose};
 use harness_core::AgentExit;
 use serde_json::{Value, json};
 
-use crate::support::{Canned, Piece, call, calls, message, run, sandbox, submit};
+use crate::support::{Canned, Piece, call, message, run, sandbox, submit};
 
 fn noisy(at: usize) -> Value {
     let thinking =
@@ -19,19 +19,8 @@ fn policies_keep_the_conversation_in_its_window_and_thoughts_verbatim() {
     run(async {
         for (policy, how) in [("mask", "mask"), ("summarise", "summarise"), ("hybrid", "mask")] {
             let Some(sandbox) = sandbox("policies").await else { return };
-            let mut answers: Vec<Value> = Vec::new();
-            for at in 0..14 {
-                answers.push(noisy(at));
-                // A summary may be asked for at any time; where none is, this is an ordinary step.
-                if policy == "summarise" && at == 6 {
-                    answers.push(message(
-                        json!([{"type": "text", "text": "SUMMARY: six steps were taken"}]),
-                        "end_turn",
-                    ));
-                }
-            }
-            answers.push(submit());
-            let canned = Canned::new(answers);
+            let summary = message(json!([{"type": "text", "text": "SUMMARY: steps were taken"}]), "end_turn");
+            let canned = Canned::with_aside((0..14).map(noisy).chain([submit()]), &summary);
             let settings = [
                 ("context_policy", json!(policy)),
                 ("context_window", json!(26_000)),
@@ -51,15 +40,16 @@ fn policies_keep_the_conversation_in_its_window_and_thoughts_verbatim() {
                 bodies.iter().filter(|body| body.get("tools").is_some()).map(Value::to_string).collect();
             assert!(acts.iter().all(|body| body.len() < 26_000 * 4), "{policy}");
             let last = acts.last().unwrap();
-            assert!(last.contains("SIG12=="), "{policy}: the newest thoughts are there verbatim");
+            assert!(last.contains("SIG13=="), "{policy}: the newest thoughts are there verbatim");
             assert!(last.contains("Do it."), "{policy}: the task is never forgotten");
             assert_eq!(
                 outcome.count(|event| matches!(event, Event::Answered { purpose: Purpose::Summary, .. })) > 0,
                 policy == "summarise"
             );
+            assert_eq!(outcome.report().exit, AgentExit::Finished);
+            assert_eq!(last.contains("SUMMARY: steps were taken"), policy == "summarise");
             if policy != "summarise" {
                 assert!(last.contains("taken out of the window") && last.contains("SIG0=="), "{policy}");
-                assert_eq!(outcome.report().exit, AgentExit::Finished);
             }
         }
     });
