@@ -93,9 +93,10 @@ impl Shell {
         tokio::pin!(deadline);
         let quoted = command.replace('\'', "'\\''");
         let mark = self.mark.trim();
+        // A command before may have sent the shell's own output elsewhere for good.
         // In dash a syntax error in `eval` ends the shell; `command` keeps it from that, and does nothing else.
         let script = format!(
-            "command eval '{quoted}' </dev/null 2>&1 9>&-\nprintf '\\n%s %d %s\\036' {mark} \"$?\" \"$PWD\" >&9\n"
+            "exec >&9\ncommand eval '{quoted}' </dev/null 2>&1 9>&-\nprintf '\\n%s %d %s\\036' {mark} \"$?\" \"$PWD\" >&9\n"
         );
         let mut script = script.as_bytes();
         let mut held: Vec<u8> = Vec::new();
