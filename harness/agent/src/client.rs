@@ -45,6 +45,8 @@ pub struct Outgoing {
     pub path: String,
     /// The header that carries the key, and what stands before the key in it.
     pub key_header: (&'static str, &'static str),
+    /// What the request is for, where it is not the work itself.
+    pub label: Option<&'static str>,
     /// JSON.
     pub body: Bytes,
 }
@@ -119,15 +121,20 @@ pub enum ModelError {
 }
 
 impl Model {
-    /// Asks once. `heard_something` is called whenever a piece comes.
+    /// Asks once. `label` names what the request is for in the gateway's records, `heard_something` is called whenever a piece comes.
     ///
     /// # Errors
     /// [`ModelError`], sorted by what can be done.
-    pub async fn ask(&self, body: &Bytes, heard_something: &(dyn Fn() + Sync)) -> Result<Asked, ModelError> {
+    pub async fn ask(
+        &self,
+        body: &Bytes,
+        label: Option<&'static str>,
+        heard_something: &(dyn Fn() + Sync),
+    ) -> Result<Asked, ModelError> {
         let began = Instant::now();
         let sent = body.len();
         let path = self.dialect.path(&self.name);
-        let outgoing = Outgoing { path, key_header: self.dialect.key_header(), body: body.clone() };
+        let outgoing = Outgoing { path, key_header: self.dialect.key_header(), label, body: body.clone() };
         let incoming = tokio::time::timeout(FIRST, self.exchange.send(outgoing)).await;
         let mut incoming = match incoming {
             Ok(Ok(incoming)) => incoming,
@@ -335,7 +342,10 @@ impl Exchange for HttpExchange {
             .header("content-type", "application/json")
             .header("anthropic-version", "2023-06-01")
             .header("user-agent", concat!("harness-core/", env!("CARGO_PKG_VERSION")))
-            .header(name, format!("{prefix}{}", self.key))
+            .header(name, format!("{prefix}{}", self.key));
+        let request =
+            outgoing.label.iter().fold(request, |request, label| request.header("x-harness-label", *label));
+        let request = request
             .body(Full::new(outgoing.body))
             .map_err(|error| format!("the request cannot be made: {error}"))?;
         let response = self.http.client.request(request).await.map_err(|error| {

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use harness_core::{AgentExit, Usage};
+use harness_core::{AgentExit, NanoUsd, Usage};
 use harness_sandbox::{Sandbox, SandboxError};
 use tokio::sync::watch;
 
@@ -29,6 +29,8 @@ pub struct Job<'a> {
     pub model_name: &'a str,
     /// Another model for plan, review and summaries.
     pub subtask_model: Option<Model>,
+    /// What has been spent so far, where somebody counts money: `max_cost` is held against it before each request.
+    pub spent: Option<&'a (dyn Fn() -> Option<NanoUsd> + Send + Sync)>,
     /// Where its tools act.
     pub sandbox: &'a dyn Sandbox,
     /// The task in natural language.

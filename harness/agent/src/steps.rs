@@ -375,6 +375,27 @@ impl<'a> Work<'a> {
                 return Err(Halt::End(AgentExit::Budget, reason));
             }
         }
+        if let (Some(most), Some(spent)) = (self.job.settings.max_cost, self.job.spent) {
+            match spent() {
+                Some(spent) if spent >= most => {
+                    return Err(Halt::End(
+                        AgentExit::Budget,
+                        format!("max_cost of {most} is spent ({spent})"),
+                    ));
+                }
+                Some(_) => {}
+                None => {
+                    let reason = "max_cost cannot be kept: what the model's tokens cost is not known";
+                    return Err(Halt::End(AgentExit::Budget, reason.to_owned()));
+                }
+            }
+        }
+        let label = match purpose {
+            Purpose::Act => None,
+            Purpose::Plan => Some("plan"),
+            Purpose::Review => Some("review"),
+            Purpose::Summary => Some("summary"),
+        };
         let mut wait = FIRST_WAIT;
         for attempt in 1..=TRIES {
             self.requests += 1;
@@ -382,7 +403,8 @@ impl<'a> Work<'a> {
             let effort = self.effort().map(str::to_owned);
             self.job.log.write(Event::Asked { request, purpose, effort, estimated_tokens: estimated });
             self.waiting.now_for("the model");
-            let asked = model.ask(&body, &|| self.waiting.now_for("the rest of the model's answer")).await;
+            let asked =
+                model.ask(&body, label, &|| self.waiting.now_for("the rest of the model's answer")).await;
             let again = matches!(asked, Err(ModelError::Broken(_))) && attempt < TRIES;
             let error = match asked {
                 Ok(asked) => {

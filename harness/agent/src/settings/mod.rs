@@ -47,6 +47,7 @@ macro_rules! specs {
 
 /// Every setting, in the order in which they are shown.
 pub const SETTINGS: &[SettingSpec] = specs![
+    "wire": "which API the model is asked by, where its provider speaks several: openai, openai-chat, anthropic or google",
     "effort": "how hard the model is to think: none, minimal, low, medium, high, xhigh, max, or dynamic (begins at low, raised on failing tests, loops and findings of the review); left out: the provider's own",
     "temperature": "0 to 2, where the model has it",
     "seed": "a whole number, where the model has it",
@@ -133,6 +134,8 @@ pub enum Effort {
 /// All settings of one variant, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
+    /// Where the provider speaks several.
+    pub wire: Option<&'static str>,
     /// See [`SETTINGS`]; each field is the setting of its name.
     pub effort: Effort,
     /// Where the model has it.
@@ -213,7 +216,9 @@ impl Settings {
         if goal == Goal::Off && test_command.is_some() {
             return Err(bad("test_command", "has no use while `goal` is off"));
         }
+        let wires: Vec<_> = crate::wires::DIALECTS.iter().map(|wire| (wire.name(), wire.name())).collect();
         let settings = Settings {
+            wire: values.choice("wire", &wires)?,
             effort: effort(support, model, values.text("effort")?.as_deref())?,
             temperature: values.number("temperature", 0.0, 2.0)?,
             seed: values.integer("seed")?,

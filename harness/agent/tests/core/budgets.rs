@@ -67,6 +67,25 @@ fn tokens_and_steps_have_a_limit() {
 }
 
 #[test]
+fn money_has_a_limit_and_an_unknown_price_is_no_price() {
+    run(async {
+        let Some(sandbox) = sandbox("money").await else { return };
+        let settings = [("max_cost", json!(0.5))];
+        let canned = Canned::new([calls("bash", json!({"cmd": "date +%N"}))]);
+        let bodies = || canned.bodies.lock().unwrap().len() as i64;
+        let spent = || Some(harness_core::NanoUsd(bodies() * 200_000_000));
+        let piece =
+            Piece { settings: &settings, spent: Some(&spent), ..Piece::new(&*sandbox, canned.clone()) };
+        let outcome = piece.work().await;
+        assert_eq!((outcome.report().exit, bodies()), (AgentExit::Budget, 3), "{:?}", outcome.report());
+        let unknown = || None;
+        let piece =
+            Piece { settings: &settings, spent: Some(&unknown), ..Piece::new(&*sandbox, canned.clone()) };
+        assert!(piece.work().await.report().reason.contains("not known"));
+    });
+}
+
+#[test]
 fn time_ends_it_wherever_it_is_and_keeps_the_account() {
     run(async {
         let Some(sandbox) = sandbox("time_ends").await else { return };

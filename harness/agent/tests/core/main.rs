@@ -5,6 +5,7 @@
 mod answers;
 mod budgets;
 mod finishing;
+mod gateway;
 mod overhead;
 mod rules;
 mod shells;

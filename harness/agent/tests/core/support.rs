@@ -300,6 +300,7 @@ pub(crate) struct Piece<'a> {
     pub(crate) workdir: &'a str,
     pub(crate) time: Duration,
     pub(crate) cancel: Option<tokio::sync::watch::Receiver<bool>>,
+    pub(crate) spent: Option<&'a (dyn Fn() -> Option<harness_core::NanoUsd> + Send + Sync)>,
 }
 
 impl<'a> Piece<'a> {
@@ -313,6 +314,7 @@ impl<'a> Piece<'a> {
             workdir: "/work",
             time: Duration::from_secs(60),
             cancel: None,
+            spent: None,
         }
     }
 
@@ -327,6 +329,7 @@ impl<'a> Piece<'a> {
             model: Model { dialect, name: "m".into(), exchange: self.exchange },
             model_name: "scripted/m",
             subtask_model: None,
+            spent: self.spent,
             sandbox: self.sandbox,
             instruction: self.instruction,
             workdir: self.workdir,
