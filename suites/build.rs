@@ -1,4 +1,4 @@
-//! Packs the folder of each bundled suite into one archive for `include_bytes!`.
+//! Packs the folder of each bundled suite, and what the scripted model says in it, into archives for `include_bytes!`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -7,7 +7,7 @@ use std::{env, fs, io};
 mod pack;
 
 fn main() -> io::Result<()> {
-    for watched in ["catalog", "build.rs", "src/pack.rs"] {
+    for watched in ["catalog", "conversations", "build.rs", "src/pack.rs"] {
         println!("cargo::rerun-if-changed={watched}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?);
@@ -16,6 +16,8 @@ fn main() -> io::Result<()> {
         if suite.extension().is_some_and(|extension| extension == "toml") {
             let name = suite.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             fs::write(out.join(format!("{name}.tar.gz")), pack::pack(&Path::new("catalog").join(&name))?)?;
+            let said = pack::pack(&Path::new("conversations").join(&name))?;
+            fs::write(out.join(format!("{name}.conversations.tar.gz")), said)?;
         }
     }
     Ok(())

@@ -24,6 +24,8 @@ pub struct Bundled {
     pub toml: &'static str,
     /// A compressed tar of the folder of the same name.
     pub archive: &'static [u8],
+    /// A compressed tar of what the scripted model says in its tasks. Never unpacked to a disk: no sandbox can come upon it.
+    conversations: &'static [u8],
 }
 
 macro_rules! bundled {
@@ -32,6 +34,7 @@ macro_rules! bundled {
             name: $name,
             toml: include_str!(concat!("../catalog/", $name, ".toml")),
             archive: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".tar.gz")),
+            conversations: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".conversations.tar.gz")),
         }
     };
 }
@@ -87,6 +90,26 @@ impl Bundled {
             install(&packed, cache, &folder).map_err(fail(&folder))?;
         }
         Ok(folder.join(format!("{}.toml", self.name)))
+    }
+
+    /// What the scripted model says and does in each task, by the task's id: scripts of the gateway's own format, for runs that
+    /// need no key. They are told apart from what a model would do by whoever shows them.
+    ///
+    /// # Errors
+    /// The archive in the program is broken.
+    pub fn conversations(&self) -> io::Result<BTreeMap<String, String>> {
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(self.conversations).take(MAX_BYTES));
+        let mut conversations = BTreeMap::new();
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            let path = entry.path()?.into_owned();
+            let mut script = String::new();
+            entry.read_to_string(&mut script)?;
+            if let Some(task) = path.file_stem().and_then(|stem| stem.to_str()) {
+                conversations.insert(task.to_owned(), script);
+            }
+        }
+        Ok(conversations)
     }
 
     fn digest(&self) -> Digest {

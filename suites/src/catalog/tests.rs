@@ -189,3 +189,20 @@ fn catalog_refuses_a_cache_that_is_no_folder_of_ours_and_a_broken_archive() {
         assert!(broken.unpack(cache.path()).is_err(), "cut at {cut}");
     }
 }
+
+#[test]
+fn catalog_has_a_conversation_for_every_bundled_task_and_for_no_other() {
+    for bundled in CATALOG {
+        let source = catalog_folder().join(bundled.name).join("tasks");
+        if !source.exists() {
+            continue;
+        }
+        let tasks = datasets::load(&source, &Default::default()).unwrap().tasks;
+        let tasks: BTreeSet<String> = tasks.iter().map(|task| task.id.to_string()).collect();
+        let conversations: BTreeSet<String> = bundled.conversations().unwrap().into_keys().collect();
+        assert_eq!(conversations, tasks);
+        for (path, _) in bundled.read().unwrap().files {
+            assert!(!path.to_string_lossy().contains("conversations"), "{path:?} would lie on a disk");
+        }
+    }
+}
