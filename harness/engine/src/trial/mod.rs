@@ -32,7 +32,7 @@ use crate::agents::Agent;
 use crate::cancel::{Cancel, Stage};
 use crate::environments::Environments;
 use crate::journal_writer::{JournalWriter, now_ms};
-use crate::models::Models;
+use crate::models::{Models, Tally};
 use crate::run::RunSettings;
 
 /// Everything that a trial needs and does not change.
@@ -198,6 +198,7 @@ impl Trouble {
 /// A panic in a try is our fault and ends that try alone.
 async fn guarded(context: Arc<TrialContext>, number: u32) -> TryResult {
     let began = Instant::now();
+    let (models, trial) = (context.models.clone(), context.id.path());
     let task = tokio::spawn(attempt::run(context, number));
     // Dropping a join handle does not end its task, so the kill must go through an abort.
     let abort = AbortOnDrop(task.abort_handle());
@@ -205,11 +206,14 @@ async fn guarded(context: Arc<TrialContext>, number: u32) -> TryResult {
     drop(abort);
     joined.unwrap_or_else(|error| {
         let reason = format!("the harness failed in this trial: {error}");
+        // What it spent until then is spent all the same.
+        let tally =
+            models.filter(|models| models.kept().knows(&trial)).map(|models| models.kept().end(&trial));
         TryResult {
             outcome: Outcome::Stopped { phase: Phase::Prepare, blame: Blame::Harness, reason },
             agent_exit: None,
-            usage: Usage::default(),
-            cost: None,
+            usage: tally.as_ref().map(Tally::usage).unwrap_or_default(),
+            cost: tally.and_then(|tally| tally.cost()),
             reported: None,
             simulated: false,
             durations: Durations { total: began.elapsed().as_millis() as u64, ..Durations::default() },
