@@ -258,7 +258,8 @@ fn finish(context: &TrialContext, last: TryResult, tries: Vec<TryRecord>, starte
     let costs: Vec<_> = tries.iter().filter_map(|one| one.cost).collect();
     // What the gateway counted and could not price is unknown, and makes the sum so.
     let unpriced = |one: &TryRecord| one.cost.is_none() && one.usage.requests.is_some_and(|made| made > 0);
-    let known = !costs.is_empty() && !(context.models.is_some() && tries.iter().any(unpriced));
+    let metered = context.models.as_ref().is_some_and(|models| models.route(&context.id).is_some());
+    let unknown = costs.is_empty() || (metered && tries.iter().any(unpriced));
     let reported = tries.iter().filter_map(|one| one.reported).reduce(SelfReport::plus);
     let details = last.details;
     TrialRecord {
@@ -272,7 +273,7 @@ fn finish(context: &TrialContext, last: TryResult, tries: Vec<TryRecord>, starte
         steps: details.steps,
         tests: details.tests,
         usage,
-        cost: known.then(|| costs.into_iter().sum()),
+        cost: (!unknown).then(|| costs.into_iter().sum()),
         reported,
         simulated: last.simulated,
         diff: details.diff,
