@@ -218,6 +218,13 @@ fn four_wires_from_inside_a_closed_sandbox_are_metered_and_priced_to_what_was_se
         let log = room.read(&format!("{folder}/agent.log"));
         assert_eq!(log.matches("not reached").count(), 2, "{log}");
         assert!(!log.contains("REACHED"), "{log}");
+        // The network refused, and the record says that somebody tried.
+        let integrity = trial["integrity"].as_array().unwrap();
+        let direct = integrity.iter().find(|finding| finding["check"] == "direct_calls");
+        assert!(
+            direct.is_some_and(|one| one["detail"].as_str().unwrap().contains("none arrived")),
+            "{trial}"
+        );
         let lines = room.read(&format!("{folder}/gateway.jsonl"));
         let kept: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(kept.iter().filter(|one| one["stream"] == true).count(), 1, "{lines}");

@@ -4,6 +4,7 @@ mod artifacts;
 mod attempt;
 mod capture;
 mod diff;
+mod direct;
 mod environment;
 mod limits;
 mod networks;
