@@ -89,8 +89,8 @@ pub fn reprice(files: &mut RunFiles, prices: &PriceTable) -> Vec<String> {
                 for one in &mut record.tries {
                     set(one, &sums);
                 }
-                let known = record.tries.iter().map(|one| one.cost);
-                record.cost = known.fold(Some(NanoUsd(0)), |sum, cost| Some(sum? + cost?));
+                let mut known = record.tries.iter().map(|one| one.cost);
+                record.cost = known.try_fold(NanoUsd(0), |sum, cost| Some(sum + cost?));
             }
             _ => {}
         }

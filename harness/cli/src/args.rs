@@ -34,6 +34,7 @@ pub struct Global {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it, and it is taken apart at once")]
 pub enum Command {
     /// Run agents over a suite or over single tasks
     #[command(subcommand)]

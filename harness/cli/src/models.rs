@@ -8,6 +8,7 @@ use harness_core::{Digest, Task, TaskId};
 use harness_engine::journal_writer::now_ms;
 use harness_engine::{Cell, ModelsSpec, Route};
 use harness_gateway::budget::{Budgets, Limits};
+use harness_gateway::redact::Redactor;
 use harness_prices::{Served, ServiceTier};
 
 use crate::exit::{Exit, Failure};
@@ -59,6 +60,7 @@ pub fn prepare(
         }
     }
     let redactor = upstreams.redactor();
+    cells.iter().try_for_each(|cell| passes_no_key(cell, &redactor))?;
     let prices = std::mem::take(&mut upstreams.layers)
         .into_iter()
         .fold(providers::prices(settings)?, harness_prices::PriceTable::with_layer);
@@ -80,6 +82,26 @@ pub fn prepare(
     let days = settings.path("runs_dir").join(".spending");
     let spec = ModelsSpec { prices, budgets, redactor, routes, days: Some(days) };
     Ok(Some(Prepared { spec, notes: upstreams.notes, prices: digest }))
+}
+
+/// An agent with a model needs no real key: the gateway has it. Variables that the gateway sets itself hold another value anyway.
+fn passes_no_key(cell: &Cell, redactor: &Redactor) -> Result<(), Failure> {
+    const OURS: [&str; 3] = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"];
+    if cell.variant.model.is_none() {
+        return Ok(());
+    }
+    let names = harness_engine::agents::settings::list(&cell.variant.settings, "env");
+    for name in names.iter().filter(|name| !OURS.contains(&name.as_str())) {
+        if std::env::var(name).is_ok_and(|value| redactor.finds(value.as_bytes())) {
+            let message = format!(
+                "the setting \"env\" of {} passes on {name}, which holds a provider's key",
+                cell.variant.name
+            );
+            return Err(Failure::new(Exit::Invalid, message)
+                .hint("leave it out: the agent is given an address and a key of the harness's own"));
+        }
+    }
+    Ok(())
 }
 
 /// The budgets as the settings have them; 0 limits nothing.

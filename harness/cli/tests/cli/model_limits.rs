@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::models::{KEY, SCRIPT, Upstream, providers, room, run, with_key};
+use crate::models::{AGENT, KEY, SCRIPT, Upstream, providers, room, run, with_key};
 use crate::room::{Room, until, wait};
 
 fn report(room: &Room) -> Value {
@@ -66,6 +66,23 @@ fn over_the_runs_budget_the_rest_is_listed_and_resume_goes_on() {
     let served: i64 = Upstream::served(&room).iter().map(|one| one["cost"].as_i64().unwrap()).sum();
     let counted = results["run"]["totals"]["cost_usd"].as_f64().unwrap();
     assert_eq!((counted * 1e9).round() as i64, served);
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_tried_again_and_never_the_agents_fault() {
+    let Some(room) = room(&["one"]) else { return };
+    // The first request of each try breaks off in the middle; this agent does not ask again.
+    let cut = SCRIPT.replace("[[turn]]\nsay", "[[turn]]\nfault = { cut_after = 1 }\nsay");
+    room.write(".harness/scripts/cut.toml", &cut);
+    room.write("tools/agent.py", &AGENT.replace("(False, True)", "(True,)"));
+    let done = run(&room, "--model scripted/cut --retries 1").exits(5);
+    let trial = &report(&room)["trials"][0];
+    assert_eq!((&trial["outcome"], &trial["blame"]), (&"stopped".into(), &"harness".into()), "{}", done.err);
+    assert_eq!(trial["tries"].as_array().unwrap().len(), 2);
+    assert!(trial["reason"].as_str().unwrap().contains("provider failed"), "{trial}");
+    // What a broken answer cost is unknown to nobody: it is estimated, and counted in every try.
+    assert_eq!(trial["usage"]["requests"], 2);
+    assert_eq!(trial["usage"]["source"], "estimate");
 }
 
 #[test]

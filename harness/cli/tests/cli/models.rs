@@ -218,6 +218,13 @@ fn four_wires_from_inside_a_closed_sandbox_are_metered_and_priced_to_what_was_se
         let log = room.read(&format!("{folder}/agent.log"));
         assert_eq!(log.matches("not reached").count(), 2, "{log}");
         assert!(!log.contains("REACHED"), "{log}");
+        // The network refused, and the record says that somebody tried.
+        let integrity = trial["integrity"].as_array().unwrap();
+        let direct = integrity.iter().find(|finding| finding["check"] == "direct_calls");
+        assert!(
+            direct.is_some_and(|one| one["detail"].as_str().unwrap().contains("none arrived")),
+            "{trial}"
+        );
         let lines = room.read(&format!("{folder}/gateway.jsonl"));
         let kept: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(kept.iter().filter(|one| one["stream"] == true).count(), 1, "{lines}");
@@ -271,6 +278,49 @@ fn a_scripted_model_is_named_as_simulated_and_spends_no_money() {
 }
 
 #[test]
+fn four_wires_from_inside_a_container_are_metered_and_priced_to_what_was_served() {
+    let engine =
+        std::env::var("HARNESS_TEST_DOCKER").unwrap_or_else(|_| "unix:///var/run/docker.sock".into());
+    let on_engine = |room: &Room, line: &str| {
+        let mut command = room.command();
+        command.args(crate::room::words(line)).env("UP_KEY", KEY).env("DOCKER_HOST", &engine);
+        room.finish(command, line)
+    };
+    let room = Room::with(&["one"]);
+    let doctor = on_engine(&room, "doctor --sandbox docker");
+    if doctor.code != 0 {
+        println!("skipped by name: models in containers: no engine works here:\n{}", doctor.out);
+        assert!(
+            std::env::var_os("HARNESS_REQUIRE_ENGINES").is_none_or(|value| value.is_empty() || value == "0")
+        );
+        return;
+    }
+    room.write("tasks/one/environment/Dockerfile", "FROM python:3.12-slim\nWORKDIR /app\n");
+    room.write("tools/agent.py", AGENT);
+    room.write("prices.toml", PRICES);
+    let upstream = Upstream::start(&room, SCRIPT, "127.0.0.1:0");
+    room.write("harness.toml", &providers(&upstream.address));
+    let models: String = ["openai", "openai-chat", "anthropic", "google"]
+        .map(|wire| format!("--model up-{wire}/small "))
+        .concat();
+    let line = format!(
+        "run suite tasks --sandbox docker --agent command --agent-set tools=tools --agent-set 'run=python3 /opt/agent/agent.py' --prices prices.toml --run-id r {models}"
+    );
+    let done = on_engine(&room, &line).exits(0);
+    let results = room.harness("report r --format json").exits(0).json();
+    for trial in results["trials"].as_array().unwrap() {
+        assert_eq!(trial["outcome"], "resolved", "{trial}\n{}", done.err);
+        assert_eq!(trial["usage"]["total_tokens"], 2 * 1314);
+        assert_eq!(trial["cost_usd"], json!(0.003_399_8));
+        let log = format!(".harness/runs/r/trials/one/{}/1/agent.log", trial["variant"].as_str().unwrap());
+        let log = room.read(&log);
+        assert!(log.matches("not reached").count() == 2 && !log.contains("REACHED"), "{log}");
+    }
+    let served = Upstream::served(&room);
+    assert_eq!(served.iter().map(|one| one["cost"].as_i64().unwrap()).sum::<i64>(), 8 * 1_699_900);
+}
+
+#[test]
 fn what_is_wrong_with_a_model_is_said_before_anything_starts() {
     let room = Room::with(&["one"]);
     let refused = |line: &str, code: i32, says: &str| {
@@ -280,7 +330,7 @@ fn what_is_wrong_with_a_model_is_said_before_anything_starts() {
         assert!(!room.path(".harness/runs").exists(), "{line}");
     };
     refused("--model gpt-5", 2, "is not PROVIDER/MODEL");
-    refused("--model nobody/gpt-5", 2, "there is no provider \"nobody\"");
+    refused("--agent-set env=PATH --model nobody/gpt-5", 2, "there is no provider \"nobody\"");
     refused("--model openai/gpt-5", 3, "OPENAI_API_KEY is not set");
     refused("--model scripted/none", 3, "there is no script \"none\" for the task one");
     room.write(

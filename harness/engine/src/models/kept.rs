@@ -177,6 +177,11 @@ impl Kept {
         self.inner().trials.insert(trial.of.trial.clone(), trial);
     }
 
+    /// Whether a try of the trial is under way.
+    pub(crate) fn knows(&self, trial: &str) -> bool {
+        self.inner().trials.contains_key(trial)
+    }
+
     /// The step that its requests belong to from now on.
     pub(crate) fn enter_step(&self, trial: &str, step: Option<String>) {
         if let Some(trial) = self.inner().trials.get_mut(trial) {

@@ -4,6 +4,7 @@ mod artifacts;
 mod attempt;
 mod capture;
 mod diff;
+mod direct;
 mod entrypoint;
 mod environment;
 mod limits;
@@ -35,7 +36,7 @@ use crate::agents::Agent;
 use crate::cancel::{Cancel, Stage};
 use crate::environments::Environments;
 use crate::journal_writer::{JournalWriter, now_ms};
-use crate::models::Models;
+use crate::models::{Models, Tally};
 use crate::run::RunSettings;
 
 /// Everything that a trial needs and does not change.
@@ -201,6 +202,7 @@ impl Trouble {
 /// A panic in a try is our fault and ends that try alone.
 async fn guarded(context: Arc<TrialContext>, number: u32) -> TryResult {
     let began = Instant::now();
+    let (models, trial) = (context.models.clone(), context.id.path());
     let task = tokio::spawn(attempt::run(context, number));
     // Dropping a join handle does not end its task, so the kill must go through an abort.
     let abort = AbortOnDrop(task.abort_handle());
@@ -208,11 +210,14 @@ async fn guarded(context: Arc<TrialContext>, number: u32) -> TryResult {
     drop(abort);
     joined.unwrap_or_else(|error| {
         let reason = format!("the harness failed in this trial: {error}");
+        // What it spent until then is spent all the same.
+        let tally =
+            models.filter(|models| models.kept().knows(&trial)).map(|models| models.kept().end(&trial));
         TryResult {
             outcome: Outcome::Stopped { phase: Phase::Prepare, blame: Blame::Harness, reason },
             agent_exit: None,
-            usage: Usage::default(),
-            cost: None,
+            usage: tally.as_ref().map(Tally::usage).unwrap_or_default(),
+            cost: tally.and_then(|tally| tally.cost()),
             reported: None,
             simulated: false,
             durations: Durations { total: began.elapsed().as_millis() as u64, ..Durations::default() },
@@ -257,7 +262,8 @@ fn finish(context: &TrialContext, last: TryResult, tries: Vec<TryRecord>, starte
     let costs: Vec<_> = tries.iter().filter_map(|one| one.cost).collect();
     // What the gateway counted and could not price is unknown, and makes the sum so.
     let unpriced = |one: &TryRecord| one.cost.is_none() && one.usage.requests.is_some_and(|made| made > 0);
-    let known = !costs.is_empty() && !(context.models.is_some() && tries.iter().any(unpriced));
+    let metered = context.models.as_ref().is_some_and(|models| models.route(&context.id).is_some());
+    let unknown = costs.is_empty() || (metered && tries.iter().any(unpriced));
     let reported = tries.iter().filter_map(|one| one.reported).reduce(SelfReport::plus);
     let details = last.details;
     TrialRecord {
@@ -271,7 +277,7 @@ fn finish(context: &TrialContext, last: TryResult, tries: Vec<TryRecord>, starte
         steps: details.steps,
         tests: details.tests,
         usage,
-        cost: known.then(|| costs.into_iter().sum()),
+        cost: (!unknown).then(|| costs.into_iter().sum()),
         reported,
         simulated: last.simulated,
         diff: details.diff,

@@ -48,6 +48,7 @@ impl Attempt {
         let network = self.agent_network(step);
         within(HANDLING, Phase::Prepare, async { Ok(self.switch(&**sandbox, &network).await?) }).await?;
         let open = within(HANDLING, Phase::Prepare, self.open_traffic(&**sandbox, step.name.clone())).await?;
+        let unroutable = self.without_a_way(&**sandbox, &network).await;
         self.enter(Phase::Solve);
         session.model = open.as_ref().map(|open| open.access.clone());
         let mut report = match unable {
@@ -72,6 +73,7 @@ impl Attempt {
         if let Some(message) = &report.message {
             self.note("agent_said", Severity::Info, message.chars().take(500).collect());
         }
+        self.note_direct_calls(&**sandbox, &network, unroutable).await;
         self.close_traffic(&mut report).await?;
         self.agent_exit = Some(report.exit);
         let changes = within(limits.capture, Phase::Capture, self.capture(&**sandbox, step, &place)).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use harness_core::Severity;
 
-use super::{Block, listed, numbers, table_of, text};
+use super::{Block, listed, numbers, spending, table_of, text};
 use crate::formats::Look;
 use crate::grid::{Cell, Column, Grid, Paint};
 use crate::results::{OutcomeName, Results, TrialRow};
@@ -117,7 +117,7 @@ fn variant_notes(results: &Results) -> Vec<Block> {
             );
             blocks.push(text(Paint::Odd, &note));
         }
-        if let Some(spent) = spending(variant) {
+        if let Some(spent) = spending(&variant.name, variant) {
             blocks.push(text(Paint::Plain, &spent));
         }
         let unknown = &variant.unknown;
@@ -149,28 +149,6 @@ fn variant_notes(results: &Results) -> Vec<Block> {
         ));
     }
     blocks
-}
-
-/// What a variant with a model used, in all and for each task.
-fn spending(variant: &VariantSummary) -> Option<String> {
-    let (cost, tokens) = (&variant.cost_usd, &variant.tokens);
-    variant.model.as_ref()?;
-    tokens.requests.sum.filter(|requests| *requests > 0.0)?;
-    let usd = |value: Option<f64>| or_unknown(value, show::usd);
-    let count = |value: Option<f64>| or_unknown(value, |value| show::count(value.round() as u64));
-    let simulated =
-        if variant.simulated { " (its model is a script: simulated, no money was spent)" } else { "" };
-    let least = if cost.unknown > 0 { "at least " } else { "" };
-    Some(format!(
-        "cost of {}{simulated}: {least}{} and {} tokens in all; {} and {} a task; {} and {} a solved task",
-        variant.name,
-        usd(cost.total),
-        count(tokens.total.sum),
-        usd(cost.per_task),
-        count(tokens.per_task),
-        usd(cost.per_solved_task),
-        count(tokens.per_solved_task),
-    ))
 }
 
 /// `cost (1 of 4 trials); tokens, diff (1 of 3 trials)`: what is unknown as often is named together.
