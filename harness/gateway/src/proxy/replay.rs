@@ -13,7 +13,8 @@ use super::settlement::Settlement;
 use super::source::Source;
 use super::upstream::{Incoming, Unanswered};
 use crate::recording::{Asked, Ending, Head, Miss, Mode, Pace, Played, Tape};
-use crate::wire::ErrorKind;
+use crate::redact::{Redactor, SHORTEST};
+use crate::wire::{ErrorKind, presented_key};
 
 impl Exchange {
     /// What a recording has for this request; `None` when it is to be forwarded.
@@ -21,7 +22,7 @@ impl Exchange {
         let player = Arc::clone(self.caller.player.as_ref()?);
         let mode = player.mode();
         let (wire, operation, model, body) =
-            (self.wire.name(), self.route.operation, model.to_owned(), body.clone());
+            (self.wire.name(), self.route.operation, model.to_owned(), self.without_key_of_trial(body));
         let gateway = Arc::clone(&self.gateway);
         // It reads files, and a long request takes a while to compare.
         let played = tokio::task::spawn_blocking(move || {
@@ -91,6 +92,15 @@ impl Exchange {
             model: record.model.clone(),
             stream: record.stream,
         };
-        Some(self.caller.recorder.as_ref()?.begin(head, body.clone()).await)
+        Some(self.caller.recorder.as_ref()?.begin(head, self.without_key_of_trial(body)).await)
+    }
+
+    /// The body without the key that the trial was given. Agents print their variables, and every run has other keys.
+    fn without_key_of_trial(&self, body: &Bytes) -> Bytes {
+        let key = presented_key(&self.headers, &self.path).filter(|key| key.len() >= SHORTEST);
+        let Some(key) = key.filter(|key| memchr::memmem::find(body, key.as_bytes()).is_some()) else {
+            return body.clone();
+        };
+        Bytes::from(Redactor::new([key.as_bytes()]).redact(body))
     }
 }
