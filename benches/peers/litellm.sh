@@ -47,5 +47,4 @@ done
 "$folder/venv/bin/pip" list 2>/dev/null | awk '$1 == "litellm" { printf "{\"figure\": \"peer\", \"litellm\": \"%s\"}\n", $2 }'
 "$bench" peer "http://127.0.0.1:$at" $proxy
 "$bench" peer "http://127.0.0.1:$up" $upstream | sed 's/peer:/direct:/'
-exec_ours() { "$bench" calls; }
-exec_ours
+"$bench" calls

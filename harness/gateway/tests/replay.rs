@@ -190,7 +190,7 @@ async fn recorded_pace_streams_as_it_was_streamed() {
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut buffer = [0; 64 << 10];
-        stream.read(&mut buffer).await.unwrap();
+        assert!(stream.read(&mut buffer).await.unwrap() > 0);
         tokio::time::sleep(Duration::from_millis(120)).await;
         stream
             .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
@@ -276,6 +276,25 @@ async fn recording_holds_no_key_and_plays_what_stood_around_it() {
             at += 24 + length;
         }
     }
+}
+
+#[tokio::test]
+async fn key_that_a_trial_was_given_is_neither_recorded_nor_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = recorder(folder.path());
+    let (live, address) = recording_room(script(SCRIPT), &recorder).await;
+    let (path, mut body) = request("openai-chat", false);
+    let mut ask = async |address: &str, key: &str| {
+        body["messages"][0]["content"] =
+            json!(format!("I printed my variables: OPENAI_API_KEY={key}, and so on"));
+        send(address, path, &[("authorization", &format!("Bearer {key}"))], body.to_string().into_bytes())
+            .await
+    };
+    assert_eq!(ask(&address, "virtual-key-of-the-first-run").await.status, 200);
+    live.kept.wait(1).await;
+    recorder.flush().unwrap();
+    let (_replay, address) = playing_room(nowhere(), folder.path(), Mode::Strict, Pace::AtOnce).await;
+    assert_eq!(ask(&address, "another-virtual-key-of-the-second").await.status, 200);
 }
 
 fn history(turns: usize) -> String {

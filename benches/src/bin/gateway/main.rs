@@ -1,7 +1,7 @@
 //! What the gateway costs, against an upstream of ours on loopback. The gateway runs in a process of its own, so that its
 //! processor time and memory are its own; load and upstream share this one.
 //!
-//! `gateway` prints one line of JSON a figure. `gateway peer URL PID` measures another proxy that listens at URL, as process
+//! `gateway` prints one line of JSON a figure, `gateway calls` the first of them. `gateway peer URL PID` measures another proxy that listens at URL, as process
 //! PID with its children, and speaks Chat Completions to the upstream that `gateway upstream ADDRESS` is.
 #![expect(clippy::print_stdout, reason = "a program whose output is its purpose")]
 
@@ -21,13 +21,20 @@ const LIMITS: &str = "4 KB call 60 us, 1 MB request 1 ms, added p50 0.3 ms and p
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let threads = std::env::var("THREADS").ok().and_then(|count| count.parse().ok());
-    let threads = threads.unwrap_or(if words.first() == Some(&"serve") { 2 } else { 1 });
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-        .expect("a runtime can be started");
+    // How many threads the gateway has; none is the one that waits for it.
+    let threads: Option<usize> = std::env::var("THREADS").ok().and_then(|count| count.parse().ok());
+    let threads = match words.first() {
+        Some(&"serve") => threads.unwrap_or(2),
+        _ => 1,
+    };
+    let mut builder = match threads {
+        0 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder.enable_all().build().expect("a runtime can be started");
     runtime.block_on(async {
         match words.as_slice() {
             [] => all().await,
@@ -37,8 +44,9 @@ fn main() {
                 upstream::serve(tokio::net::TcpListener::bind(address).await.expect("the address is free"))
                     .await;
             }
+            ["calls"] => calls().await,
             ["peer", url, pid] => peer(url, pid.parse().expect("a process's number")).await,
-            _ => panic!("gateway | gateway upstream ADDRESS | gateway peer URL PID"),
+            _ => panic!("gateway | gateway calls | gateway upstream ADDRESS | gateway peer URL PID"),
         }
     });
 }
@@ -72,10 +80,10 @@ impl Drop for Served {
     }
 }
 
-async fn all() {
+/// An upstream in a thread of its own: load must not wait for it.
+async fn local_upstream() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
-    let direct = listener.local_addr().expect("it listens").to_string();
-    // A runtime of its own: load must not wait for it.
+    let address = listener.local_addr().expect("it listens").to_string();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let listener = listener.into_std().expect("a listener is one");
@@ -83,6 +91,27 @@ async fn all() {
             upstream::serve(tokio::net::TcpListener::from_std(listener).expect("it is a listener")).await;
         });
     });
+    address
+}
+
+/// What a call costs, and nothing else: for a comparison.
+async fn calls() {
+    let direct = local_upstream().await;
+    let gateway = Served::start(&direct, None);
+    let pid = gateway.child.id();
+    let case = Case { calls: 4000, bytes: 4 << 10, new: 300, ..Case::default() };
+    let without = load::calls(&direct, &case, None).await;
+    show(
+        "ours: 4 KB call, one after the other, 300 bytes new",
+        &case,
+        &load::calls(&gateway.address, &case, Some(pid)).await,
+        &without,
+    );
+    println!("{}", serde_json::json!({"figure": "ours: memory", "rss_bytes": load::memory_of(pid)}));
+}
+
+async fn all() {
+    let direct = local_upstream().await;
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!(
         "{}",

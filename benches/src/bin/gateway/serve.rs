@@ -17,23 +17,27 @@ use harness_prices::PriceTable;
 
 const KEY: &str = "sk-a-key-that-is-looked-for-everywhere";
 
-/// Writes lines as a run's journal does, without waiting for the disk.
+/// Writes lines as a run's journal does, without waiting for the disk: a reservation has left this process before its request
+/// does, and what else is to be written goes with the next one.
 struct File(Mutex<std::io::BufWriter<std::fs::File>>);
 
 impl File {
-    fn write(&self, line: &impl serde::Serialize) {
+    fn write(&self, line: &impl serde::Serialize, at_once: bool) {
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         serde_json::to_writer(&mut *file, line).expect("a line can be written");
-        file.write_all(b"\n").and_then(|()| file.flush()).expect("a temporary file can be written");
+        file.write_all(b"\n").expect("a temporary file can be written");
+        if at_once {
+            file.flush().expect("a temporary file can be written");
+        }
     }
 }
 
 impl Journal for File {
     fn ledger(&self, line: &Line) {
-        self.write(line);
+        self.write(line, matches!(line, Line::Reserved { .. }));
     }
     fn exchange(&self, record: ExchangeRecord) {
-        self.write(&record);
+        self.write(&record, false);
     }
 }
 

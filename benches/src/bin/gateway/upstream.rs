@@ -36,7 +36,7 @@ async fn connection(mut stream: TcpStream) -> std::io::Result<()> {
         let begin = &buffer[..length.min(2000)];
         let has = |word: &str| memchr::memmem::find(begin, word.as_bytes()).is_some();
         if has("\"model\":\"events\"") {
-            events(&mut stream, 60, Duration::from_millis(10)).await?;
+            events(&mut stream, 60, Duration::from_millis(20)).await?;
         } else if has("\"model\":\"open\"") {
             events(&mut stream, 3, Duration::from_millis(1)).await?;
         } else if has("\"model\":\"bulk\"") {

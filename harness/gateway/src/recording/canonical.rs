@@ -136,8 +136,8 @@ fn normal(value: Value, names: &mut Names, depth: usize) -> Value {
             let mut members: Vec<(String, Value)> = map.into_iter().collect();
             members.sort_by(|one, other| one.0.cmp(&other.0));
             let kept = members.into_iter().filter(|(key, _)| {
-                !(depth == 0 && VOLATILE.contains(&key.as_str()))
-                    && !VOLATILE_ANYWHERE.contains(&key.as_str())
+                let volatile = depth == 0 && VOLATILE.contains(&key.as_str());
+                !volatile && !VOLATILE_ANYWHERE.contains(&key.as_str())
             });
             let kept = kept.map(|(key, value)| {
                 // Items of a conversation have names that a client makes up, and nothing refers to.
