@@ -110,6 +110,10 @@ pub trait Backend: Send + Sync {
     /// When looking itself fails; single things that resist are named in the result.
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError>;
 
+    /// Sets how many bytes of images it may keep somewhere other than in its own state folder, from now on: beyond that the least
+    /// recently used go. `None` means as many as there is room for.
+    fn limit_images(&self, _bytes: Option<u64>) {}
+
     /// Removes the images that it keeps somewhere other than in its own state folder and that nobody uses; or says which.
     ///
     /// # Errors

@@ -50,6 +50,8 @@ fn settings_are_shown_for_people() {
         independent attempts of each task by each variant
     fail_fast = false  (default)
         start nothing new after the first trial that is not resolved
+    image_quota_gb = 100  (default)
+        images that were built or pulled on an engine, least recently used beyond this go; 0 means no limit
     jobs = 3  (harness.toml)
         most trials at once
     network = "task"  (default)
@@ -83,7 +85,7 @@ fn a_wrong_setting_is_refused_with_the_file_and_what_there_is() {
     };
     assert_snapshot!(said("atempts = 2\n"), @r#"
     error: harness.toml: there is no setting "atempts"
-    hint: the settings are runs_dir, state_dir, jobs, attempts, retries, seed, timeout_multiplier, agent_timeout_sec, agent_timeout_max_sec, verifier_timeout_max_sec, sandbox, rootfs, network, fail_fast
+    hint: the settings are runs_dir, state_dir, jobs, attempts, retries, seed, timeout_multiplier, agent_timeout_sec, agent_timeout_max_sec, verifier_timeout_max_sec, sandbox, rootfs, network, image_quota_gb, fail_fast
     "#);
     assert_snapshot!(said("attempts = \"many\"\n"), @r#"error: harness.toml: attempts must be a number, not "many""#);
     assert_snapshot!(said("attempts = -1\n"), @"error: attempts must be a whole number that is not negative, not -1 (from harness.toml)");

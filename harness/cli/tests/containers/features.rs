@@ -46,3 +46,34 @@ fn later_trials_of_a_run_find_their_containers_started() {
     assert!(later[2] * 2 < times[0], "the first took {} ms, later ones {later:?}", times[0]);
     assert_eq!(place.containers("ahead"), [""; 0]);
 }
+
+/// The quota of the settings reaches the engine: an image that was built by an earlier run goes when the next one needs room.
+#[test]
+fn images_beyond_the_quota_of_the_settings_go() {
+    let Some(place) = Place::here() else { return };
+    let built = |id: &str| {
+        let tasks = format!("tasks-{id}");
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        let dockerfile =
+            format!("FROM debian:12\nRUN head -c 3000000 /dev/urandom > /{id}; echo {now} > /mark\n");
+        place.task(&Task { tasks: &tasks, id, dockerfile: Some(&dockerfile), ..TASK });
+        place.harness(&format!("run suite {tasks} --sandbox docker --agent oracle --run-id {id}")).exits(0);
+        now.to_string()
+    };
+    let kept = |mark: &str| {
+        let listed = place.docker(&["images", "-q", "--filter", "label=harness.image"]).unwrap();
+        listed.lines().any(|image| {
+            let history = place.docker(&["history", "--no-trunc", "--format", "{{.CreatedBy}}", image]);
+            history.unwrap_or_default().contains(mark)
+        })
+    };
+    place.room.write("harness.toml", "image_quota_gb = 0.004\n");
+    let first = built("first");
+    assert!(kept(&first));
+    let second = built("second");
+    assert!(!kept(&first) && kept(&second));
+    place.room.write("harness.toml", "image_quota_gb = -1\n");
+    place.harness("run suite tasks-first --sandbox docker --agent oracle").exits(3);
+    place.room.write("harness.toml", "");
+    place.harness("clean --images").exits(0);
+}
