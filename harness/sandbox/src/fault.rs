@@ -242,6 +242,10 @@ impl Backend for FaultBackend {
         self.inner.plan(request).await
     }
 
+    fn limit_images(&self, bytes: Option<u64>) {
+        self.inner.limit_images(bytes);
+    }
+
     async fn remove_images(&self, dry_run: bool) -> Result<RemovedImages, SandboxError> {
         self.inner.remove_images(dry_run).await
     }

@@ -215,6 +215,10 @@ impl Backend for DockerBackend {
         reap::reap(self, &filter).await
     }
 
+    fn limit_images(&self, bytes: Option<u64>) {
+        self.images.limit(bytes);
+    }
+
     async fn remove_images(&self, dry_run: bool) -> Result<RemovedImages, SandboxError> {
         self.images.remove_all(dry_run).await
     }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::ImageHandle;
 use super::backend::Inner;
 use super::running::Running;
-use crate::{ReadOnlyMount, SandboxError, SandboxSpec};
+use crate::{Labels, ReadOnlyMount, SandboxError, SandboxSpec};
 
 /// Containers that wait, in this process.
 const MOST: usize = 32;
@@ -25,10 +25,10 @@ const IDLE: Duration = Duration::from_secs(600);
 const LEAVING: Duration = Duration::from_secs(60);
 
 /// What has to be equal for a container to serve. The network is none in all of them, and the listeners and proxies of the
-/// others come later.
+/// others come later. Whom it was started for is among it: whoever took another's would leave that one to start its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Key {
-    run: String,
+    labels: Labels,
     image: String,
     limits: Limits,
     mounts: Vec<ReadOnlyMount>,
@@ -39,7 +39,7 @@ impl Key {
     fn of(spec: &SandboxSpec) -> Option<Key> {
         let image = spec.image.handle.downcast_ref::<ImageHandle>()?.id.clone();
         spec.snapshot.is_none().then(|| Key {
-            run: spec.labels.run.clone(),
+            labels: spec.labels.clone(),
             image,
             limits: spec.limits,
             mounts: spec.mounts.clone(),
@@ -169,7 +169,7 @@ impl Pool {
         let unwanted: Vec<Entry> = {
             let mut entries = self.lock();
             let (unwanted, rest) =
-                std::mem::take(&mut *entries).into_iter().partition(|entry| entry.key.run == run);
+                std::mem::take(&mut *entries).into_iter().partition(|entry| entry.key.labels.run == run);
             *entries = rest;
             unwanted
         };
