@@ -21,7 +21,9 @@ mod prompts;
 mod review;
 pub mod settings;
 mod shell;
+pub mod show;
 mod steps;
+mod text;
 pub mod tools;
 pub mod wires;
 

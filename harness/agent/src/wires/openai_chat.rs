@@ -129,9 +129,10 @@ impl Dialect for OpenAiChat {
         let mut raw = None;
         if let Value::Object(fields) = &mut message {
             fields.insert("role".to_owned(), json!("assistant"));
-            fields.retain(|key, value| {
-                !(value.is_null() && key != "content")
-                    && !(key == "tool_calls" && value.as_array().is_none_or(Vec::is_empty))
+            fields.retain(|key, value| match key.as_str() {
+                "content" => true,
+                "tool_calls" => value.as_array().is_some_and(|calls| !calls.is_empty()),
+                _ => !value.is_null(),
             });
             let says = !said.is_empty() || !calls.is_empty();
             if says {
