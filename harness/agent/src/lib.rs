@@ -18,6 +18,7 @@ mod job;
 mod paths;
 mod plan;
 mod prompts;
+pub mod rebuilt;
 mod review;
 pub mod settings;
 mod shell;
