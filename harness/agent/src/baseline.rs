@@ -303,7 +303,7 @@ fn diff(old: &Path, new: &Path) -> String {
         let (a, b) = (format!("a/{}", path.display()), format!("b/{}", path.display()));
         let _ = write!(text, "{}", changes.unified_diff().header(&a, &b));
         if text.len() > MAX_DIFF {
-            text.truncate(text.floor_char_boundary(MAX_DIFF));
+            text.truncate(crate::text::head(&text, MAX_DIFF).len());
             text.push_str("\n[… the rest of the change is left out …]");
             break;
         }

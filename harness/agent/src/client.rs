@@ -172,23 +172,8 @@ impl Model {
                 Framing::Whole => reading.data(&piece),
             }
         }
-        match framing {
-            Framing::Events => events.finish(&mut reading),
-            Framing::Whole => reading.end(),
-        }
-        let Unread { document, complete, failed } = reading.unread;
-        if let Some(message) = failed {
-            return Err(in_stream(message));
-        }
-        if !complete {
-            let strange = reading.strange;
-            let why = cut.unwrap_or_else(|| match strange {
-                0 => "it ended before its end".to_owned(),
-                _ => format!("{strange} of its events are no JSON"),
-            });
-            return Err(ModelError::Broken(why));
-        }
-        Ok(Asked { heard: self.dialect.read(document), sent, received, took: began.elapsed() })
+        let heard = reading.finish(framing, events, cut)?;
+        Ok(Asked { heard, sent, received, took: began.elapsed() })
     }
 
     /// The request for a prompt.
@@ -208,6 +193,52 @@ struct Reading {
     unread: Unread,
     event: Vec<u8>,
     strange: u32,
+}
+
+/// Reads an answer that was kept: as it came, unpacked.
+pub(crate) fn whole(
+    dialect: &'static dyn Dialect,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<Heard, ModelError> {
+    let mut reading = Reading { dialect, unread: Unread::default(), event: Vec::new(), strange: 0 };
+    // What was asked for is not known any more; what it calls itself, or how it begins, is.
+    let begins = body.trim_ascii_start();
+    let streams = begins.starts_with(b"data:") || begins.starts_with(b"event:");
+    let framing = if streams { Framing::Events } else { Framing::of(false, content_type) };
+    let mut events = SseReader::default();
+    match framing {
+        Framing::Events => events.push(body, &mut reading),
+        Framing::Whole => reading.data(body),
+    }
+    reading.finish(framing, events, None)
+}
+
+impl Reading {
+    /// The answer is over.
+    fn finish(
+        mut self,
+        framing: Framing,
+        mut events: SseReader,
+        cut: Option<String>,
+    ) -> Result<Heard, ModelError> {
+        match framing {
+            Framing::Events => events.finish(&mut self),
+            Framing::Whole => self.end(),
+        }
+        let Unread { document, complete, failed } = self.unread;
+        if let Some(message) = failed {
+            return Err(in_stream(message));
+        }
+        if !complete {
+            let why = cut.unwrap_or_else(|| match self.strange {
+                0 => "it ended before its end".to_owned(),
+                strange => format!("{strange} of its events are no JSON"),
+            });
+            return Err(ModelError::Broken(why));
+        }
+        Ok(self.dialect.read(document))
+    }
 }
 
 impl DataSink for Reading {

@@ -1,5 +1,6 @@
 //! The conversation so far: only ever added to, but for what the window's keeper takes out.
 
+use crate::text::middle_out;
 use crate::wires::{ToolResult, Turn};
 
 /// Adds what we say, to what tools gave last where that is the last turn: some wires want turns to alternate.
@@ -46,11 +47,7 @@ pub(crate) fn shorten(turns: &mut [Turn], bytes: usize) -> usize {
     });
     for result in results.flatten() {
         if result.text.len() > bytes + 200 {
-            let (head, tail) = (result.text.floor_char_boundary(bytes / 2), result.text.len() - bytes / 2);
-            let tail = result.text.ceil_char_boundary(tail);
-            let gone = tail - head;
-            result.text =
-                format!("{}\n[… {gone} bytes left out …]\n{}", &result.text[..head], &result.text[tail..]);
+            result.text = middle_out(&result.text, bytes);
             shortened += 1;
         }
     }
@@ -73,28 +70,20 @@ pub(crate) fn transcript(turns: &[Turn], limit: usize) -> String {
     for turn in turns {
         let part = match turn {
             Turn::User(said) => format!("## user\n{said}\n"),
-            Turn::Model(raw) => format!("## assistant\n{}\n", short(&raw.to_string(), 4000)),
+            Turn::Model(raw) => format!("## assistant\n{}\n", middle_out(&raw.to_string(), 4000)),
             Turn::Results { results, note } => {
-                let results: String = results.iter().map(|result| one(result)).collect();
+                let results: String = results.iter().map(one).collect();
                 let note = note.as_deref().map(|note| format!("## user\n{note}\n")).unwrap_or_default();
                 format!("{results}{note}")
             }
         };
         text.push_str(&part);
     }
-    short(&text, limit)
+    middle_out(&text, limit)
 }
 
 fn one(result: &ToolResult) -> String {
-    format!("## result of {}\n{}\n", result.name, short(&result.text, 2000))
-}
-
-fn short(text: &str, limit: usize) -> String {
-    if text.len() <= limit {
-        return text.to_owned();
-    }
-    let (head, tail) = (text.floor_char_boundary(limit / 2), text.ceil_char_boundary(text.len() - limit / 2));
-    format!("{}\n[… {} bytes left out …]\n{}", &text[..head], tail - head, &text[tail..])
+    format!("## result of {}\n{}\n", result.name, middle_out(&result.text, 2000))
 }
 
 #[cfg(test)]

@@ -235,8 +235,8 @@ pub(crate) fn clip(text: &str) -> String {
     if text.len() <= MAX_TEXT {
         return text.to_owned();
     }
-    let end = text.floor_char_boundary(MAX_TEXT);
-    format!("{}\n[… {} bytes left out …]", &text[..end], text.len() - end)
+    let kept = crate::text::head(text, MAX_TEXT);
+    format!("{kept}\n[… {} bytes left out …]", text.len() - kept.len())
 }
 
 /// Where lines go.

@@ -18,10 +18,13 @@ mod job;
 mod paths;
 mod plan;
 mod prompts;
+pub mod rebuilt;
 mod review;
 pub mod settings;
 mod shell;
+pub mod show;
 mod steps;
+mod text;
 pub mod tools;
 pub mod wires;
 

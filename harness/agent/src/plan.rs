@@ -22,7 +22,7 @@ impl Work<'_> {
             Err(halt) => return Err(halt),
         };
         let plan = answer.text.trim();
-        let plan = plan[..plan.floor_char_boundary(MAX_PLAN.min(plan.len()))].to_owned();
+        let plan = crate::text::head(plan, MAX_PLAN).to_owned();
         if plan.is_empty() {
             return Ok(None);
         }

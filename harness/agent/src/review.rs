@@ -33,7 +33,7 @@ impl Work<'_> {
         let (verdict, rest) = answer.text.trim().split_once('\n').unwrap_or((answer.text.trim(), ""));
         let approved = !verdict.to_ascii_uppercase().contains("REVISE");
         let findings = if approved { answer.text.trim() } else { rest.trim() };
-        let findings = findings[..findings.floor_char_boundary(MAX_FINDINGS.min(findings.len()))].to_owned();
+        let findings = crate::text::head(findings, MAX_FINDINGS).to_owned();
         self.job.log.write(Event::Reviewed { approved, findings: findings.clone() });
         Ok((!approved && !findings.is_empty()).then_some(findings))
     }

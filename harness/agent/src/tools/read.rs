@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Desk, Found, Input, Output, Private, Tool};
 use crate::Settings;
+use crate::text::head;
 use crate::wires::ToolSpec;
 
 /// Lines that are shown where nobody says how many.
@@ -80,7 +81,7 @@ fn numbered(text: &str, offset: usize, limit: usize, cap: usize) -> String {
     let mut shown = String::new();
     let mut next = offset;
     for (at, line) in lines.iter().enumerate().skip(offset - 1).take(limit) {
-        let end = line.floor_char_boundary(LINE.min(line.len()));
+        let end = head(line, LINE).len();
         let rest =
             if end < line.len() { format!(" [… {} bytes more]", line.len() - end) } else { String::new() };
         let row = format!("{:>6}\t{}{rest}\n", at + 1, &line[..end]);

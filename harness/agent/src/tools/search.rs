@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Desk, Input, Output, Private, Tool};
 use crate::Settings;
+use crate::text::head;
 use crate::wires::ToolSpec;
 
 /// Most lines that are shown.
@@ -84,17 +85,15 @@ impl Private for Search {
 
 fn lines(found: &str, cut: bool, cap: usize) -> String {
     let mut shown = String::new();
-    let mut count = 0;
     let mut more = cut;
-    for line in found.lines() {
-        let end = line.floor_char_boundary(LINE.min(line.len()));
+    for (count, line) in found.lines().enumerate() {
+        let end = head(line, LINE).len();
         if count == LINES || shown.len() + end > cap {
             more = true;
             break;
         }
         shown.push_str(line[..end].strip_prefix("./").unwrap_or(&line[..end]));
         shown.push_str(if end < line.len() { " …\n" } else { "\n" });
-        count += 1;
     }
     if more {
         shown.push_str("[more lines match; search for something narrower, or in a smaller folder]");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::read::{Call, Heard, Stop, Unread, append, at, cut, items, member, set};
-use super::{Caching, Dialect, Prompt, Turn, bare, list, text};
+use super::{Caching, Dialect, Prompt, Said, Turn, bare, flat, list, text};
 
 /// The dialect.
 #[derive(Debug)]
@@ -64,6 +64,35 @@ impl Dialect for Anthropic {
         }
         body["stream"] = json!(true);
         body
+    }
+
+    fn said(&self, request: &Value) -> Vec<Said> {
+        let mut all = vec![Said::System(flat(&request["system"]))];
+        for message in list(request, "messages") {
+            if text(message, "role") == "assistant" {
+                all.push(Said::Model);
+                continue;
+            }
+            let mut words = Vec::new();
+            if let Value::String(said) = &message["content"] {
+                words.push(said.clone());
+            }
+            for block in list(message, "content") {
+                if text(block, "type") == "tool_result" {
+                    all.push(Said::Result {
+                        id: text(block, "tool_use_id").to_owned(),
+                        text: flat(&block["content"]),
+                        is_error: block["is_error"] == true,
+                    });
+                } else {
+                    words.push(flat(&Value::Array(vec![block.clone()])));
+                }
+            }
+            if !words.is_empty() {
+                all.push(Said::User(words.join("\n")));
+            }
+        }
+        all
     }
 
     fn fold(&self, unread: &mut Unread, mut event: Value) {

@@ -121,6 +121,7 @@ fn no_answer_makes_a_dialect_panic() {
                 dialect.fold(&mut unread, event.clone());
             }
             dialect.read(unread.document);
+            events.iter().for_each(|event| drop(dialect.said(event)));
         }
     }
 }

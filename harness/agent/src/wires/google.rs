@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::read::{Call, Heard, Stop, Unread, cut, cut_first, items, set};
-use super::{Dialect, Prompt, Turn, bare, list, text};
+use super::{Dialect, Prompt, Said, Turn, bare, flat, list, text};
 
 /// The dialect.
 #[derive(Debug)]
@@ -45,6 +45,37 @@ impl Dialect for Google {
         }
         body["generationConfig"] = config;
         body
+    }
+
+    fn said(&self, request: &Value) -> Vec<Said> {
+        let system = request.get("systemInstruction").or_else(|| request.get("system_instruction"));
+        let mut all = vec![Said::System(system.map(|system| flat(&system["parts"])).unwrap_or_default())];
+        for content in list(request, "contents") {
+            if text(content, "role") == "model" {
+                all.push(Said::Model);
+                continue;
+            }
+            for part in list(content, "parts") {
+                all.push(match part.get("functionResponse").or_else(|| part.get("function_response")) {
+                    Some(result) => {
+                        let response = &result["response"];
+                        let given = ["output", "error"].iter().find_map(|key| response.get(*key));
+                        let id = if text(result, "id").is_empty() {
+                            text(result, "name")
+                        } else {
+                            text(result, "id")
+                        };
+                        Said::Result {
+                            id: id.to_owned(),
+                            text: flat(given.unwrap_or(response)),
+                            is_error: response.get("error").is_some(),
+                        }
+                    }
+                    None => Said::User(flat(&Value::Array(vec![part.clone()]))),
+                });
+            }
+        }
+        all
     }
 
     fn fold(&self, unread: &mut Unread, mut event: Value) {

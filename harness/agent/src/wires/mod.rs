@@ -36,6 +36,8 @@ pub trait Dialect: Debug + Sync {
     /// The request. The same prompt gives the same bytes, and a longer conversation begins with the shorter one's bytes, so
     /// that providers' caches find it.
     fn body(&self, prompt: &Prompt<'_>) -> Value;
+    /// What a request of anybody's says, in order: what is asked is the same on every wire, however a client writes it.
+    fn said(&self, request: &Value) -> Vec<Said>;
     /// Takes up one event of a stream, or a whole answer where the server does not stream.
     fn fold(&self, unread: &mut Unread, event: Value);
     /// Reads an answer that has come whole.
@@ -118,6 +120,46 @@ pub struct ToolResult {
     pub is_error: bool,
     /// Whether its text was taken out of the window.
     pub masked: bool,
+}
+
+/// A part of a conversation, as a request carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Said {
+    /// The stable beginning.
+    System(String),
+    /// By whoever asks.
+    User(String),
+    /// By the model, before.
+    Model,
+    /// What one of its calls gave.
+    Result {
+        /// The call's id; where a wire has none, the tool's name.
+        id: String,
+        /// What it gave.
+        text: String,
+        /// Whether it is marked as failed.
+        is_error: bool,
+    },
+}
+
+/// The text of what may be a text, or a list of parts of which some are.
+fn flat(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts
+            .iter()
+            .map(|part| match part {
+                Value::String(text) => text.clone(),
+                part => match text(part, "text") {
+                    "" => format!("[{}]", text(part, "type")),
+                    text => text.to_owned(),
+                },
+            })
+            .collect::<Vec<_>>()
+            .join("\n"),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
 }
 
 /// A text member, or nothing.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::read::{Call, Heard, Stop, Unread, append, at, cut, cut_first, items, member, set};
-use super::{Dialect, Prompt, Turn, bare, text};
+use super::{Dialect, Prompt, Said, Turn, bare, flat, list, text};
 
 /// The dialect.
 #[derive(Debug)]
@@ -50,6 +50,21 @@ impl Dialect for OpenAiChat {
         body["stream"] = json!(true);
         body["stream_options"] = json!({"include_usage": true});
         body
+    }
+
+    fn said(&self, request: &Value) -> Vec<Said> {
+        list(request, "messages")
+            .map(|message| match text(message, "role") {
+                "assistant" => Said::Model,
+                "tool" | "function" => Said::Result {
+                    id: text(message, "tool_call_id").to_owned(),
+                    text: flat(&message["content"]),
+                    is_error: false,
+                },
+                "user" => Said::User(flat(&message["content"])),
+                _ => Said::System(flat(&message["content"])),
+            })
+            .collect()
     }
 
     fn fold(&self, unread: &mut Unread, mut event: Value) {
@@ -129,9 +144,10 @@ impl Dialect for OpenAiChat {
         let mut raw = None;
         if let Value::Object(fields) = &mut message {
             fields.insert("role".to_owned(), json!("assistant"));
-            fields.retain(|key, value| {
-                !(value.is_null() && key != "content")
-                    && !(key == "tool_calls" && value.as_array().is_none_or(Vec::is_empty))
+            fields.retain(|key, value| match key.as_str() {
+                "content" => true,
+                "tool_calls" => value.as_array().is_some_and(|calls| !calls.is_empty()),
+                _ => !value.is_null(),
             });
             let says = !said.is_empty() || !calls.is_empty();
             if says {
@@ -197,7 +213,6 @@ fn cap_name(model: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::list;
     use super::*;
 
     #[test]

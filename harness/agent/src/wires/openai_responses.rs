@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::read::{Call, Heard, Stop, Unread, at, cut, set};
-use super::{Caching, Dialect, Prompt, Turn, bare, list, text};
+use super::{Caching, Dialect, Prompt, Said, Turn, bare, flat, list, text};
 
 /// The dialect.
 #[derive(Debug)]
@@ -52,6 +52,28 @@ impl Dialect for OpenAiResponses {
         }
         body["stream"] = json!(true);
         body
+    }
+
+    fn said(&self, request: &Value) -> Vec<Said> {
+        let mut all = vec![Said::System(flat(&request["instructions"]))];
+        if let Value::String(said) = &request["input"] {
+            all.push(Said::User(said.clone()));
+        }
+        all.extend(list(request, "input").map(|item| {
+            let kind = text(item, "type");
+            match text(item, "role") {
+                "assistant" => Said::Model,
+                "" if kind.ends_with("_output") => Said::Result {
+                    id: text(item, "call_id").to_owned(),
+                    text: flat(&item["output"]),
+                    is_error: false,
+                },
+                "" => Said::Model,
+                "user" => Said::User(flat(&item["content"])),
+                _ => Said::System(flat(&item["content"])),
+            }
+        }));
+        all
     }
 
     fn fold(&self, unread: &mut Unread, mut event: Value) {

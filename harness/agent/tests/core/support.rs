@@ -105,6 +105,8 @@ pub(crate) struct Played {
     faults: Mutex<HashMap<usize, u32>>,
     /// Bodies of the requests.
     pub(crate) bodies: Mutex<Vec<Value>>,
+    /// What was answered.
+    pub(crate) answers: Mutex<Vec<Vec<u8>>>,
     /// Before each answer.
     pub(crate) wait: Duration,
 }
@@ -112,7 +114,13 @@ pub(crate) struct Played {
 impl Played {
     pub(crate) fn new(script: &str) -> Arc<Played> {
         let script = Script::parse(script, "script").unwrap();
-        Arc::new(Played { script, faults: Mutex::default(), bodies: Mutex::default(), wait: Duration::ZERO })
+        Arc::new(Played {
+            script,
+            faults: Mutex::default(),
+            bodies: Mutex::default(),
+            answers: Mutex::default(),
+            wait: Duration::ZERO,
+        })
     }
 
     pub(crate) fn slow(script: &str, wait: Duration) -> Arc<Played> {
@@ -146,6 +154,7 @@ impl Exchange for Played {
         }
         if self.bodies.lock().unwrap().len() < 1000 {
             self.bodies.lock().unwrap().push(serde_json::from_slice(&outgoing.body).unwrap());
+            self.answers.lock().unwrap().push(reply.body());
         }
         let cut = reply.ending != Ending::Complete;
         let frames = reply.frames.into_iter().map(Bytes::from).collect::<Vec<_>>();

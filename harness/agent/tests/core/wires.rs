@@ -1,6 +1,8 @@
 //! The same conversation on all four wires.
 
 use harness_agent::atif::{self, Facts};
+use harness_agent::events::Event;
+use harness_agent::rebuilt::{Exchanged, conversations};
 use harness_core::AgentExit;
 
 use crate::support::{Piece, Played, inside, run, sandbox};
@@ -87,6 +89,53 @@ fn prompts_grow_only_at_their_end() {
                 let marks = bodies[3].to_string().matches("cache_control").count();
                 assert_eq!(marks, 3, "after the system prompt and the last two turns of ours");
             }
+        }
+    });
+}
+
+#[test]
+fn trajectory_rebuilt_from_the_wire_is_what_the_core_wrote() {
+    run(async {
+        for wire in harness_gateway::wire::WIRES {
+            let Some(sandbox) = sandbox("trajectory_rebuilt").await else { return };
+            let played = Played::new(SCRIPT);
+            let settings = [("plan", serde_json::json!("on"))];
+            let piece =
+                Piece { wire: wire.name(), settings: &settings, ..Piece::new(&*sandbox, played.clone()) };
+            let outcome = piece.work().await;
+            let bodies: Vec<Vec<u8>> =
+                played.bodies.lock().unwrap().iter().map(|body| body.to_string().into_bytes()).collect();
+            let answers = played.answers.lock().unwrap().clone();
+            let exchanges = bodies.iter().zip(&answers).map(|(request, answer)| Exchanged {
+                wire: wire.name(),
+                at_ms: 1,
+                took_ms: 1,
+                model: "m",
+                request,
+                content_type: None,
+                answer,
+                usage: harness_core::Usage::default(),
+            });
+            let found = conversations(exchanges);
+            assert_eq!(found.len(), 2, "{wire:?}: the plan was asked for apart");
+            let told = |lines: &[harness_agent::events::Line]| {
+                let told = lines.iter().filter_map(|line| match &line.event {
+                    Event::Answered { text, calls, purpose: harness_agent::events::Purpose::Act, .. } => {
+                        let calls: Vec<_> =
+                            calls.iter().map(|call| (&call.tool, call.input.to_string())).collect();
+                        Some(format!("{text} {calls:?}"))
+                    }
+                    Event::Ran { output, tool, .. } => Some(format!("{tool} {output}")),
+                    _ => None,
+                });
+                told.collect::<Vec<_>>()
+            };
+            let mut own = told(&outcome.lines);
+            // What came of the last call nobody was told any more.
+            own.pop();
+            assert_eq!(told(&found[1]), own, "{wire:?}");
+            let document = atif::trajectory(found[1].clone(), &Facts::default()).unwrap();
+            assert_eq!(document["steps"].as_array().unwrap().len(), 8);
         }
     });
 }
