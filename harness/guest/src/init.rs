@@ -16,6 +16,7 @@ use crate::door::{Behind, Door};
 use crate::exec::{self, Surroundings};
 use crate::files;
 use crate::kill::{self, Reaped, Tree};
+use crate::launch::{Launch, Stumble};
 use crate::setup::exit;
 use crate::view;
 
@@ -69,6 +70,8 @@ struct Command {
     tree: Tree,
     /// Until it is known whether it could be started.
     report: Option<OwnedFd>,
+    /// As long.
+    launch: Option<Box<Launch>>,
     master: Option<OwnedFd>,
     state: State,
     deadline_ms: Option<u64>,
@@ -271,6 +274,7 @@ impl<'a> Init<'a> {
                         let command = Command {
                             tree: Tree { pid: started.pid, call },
                             report: Some(started.report),
+                            launch: started.launch,
                             master: started.master,
                             state: State::Running,
                             deadline_ms: exec.deadline_ms,
@@ -369,6 +373,13 @@ impl<'a> Init<'a> {
         let Some(report) = command.report.take() else { return Ok(()) };
         let mut words = Vec::new();
         File::from(report).take(REPORT_LIMIT).read_to_end(&mut words)?;
+        // Its end says that nothing uses this memory any more.
+        let launch = command.launch.take();
+        if let Some((launch, stumble)) = launch.zip(Stumble::from_report(&words)) {
+            self.commands.remove(&call);
+            let (kind, text) = launch.explain(stumble);
+            return self.fail(call, kind, text);
+        }
         match words.split_first() {
             None => {
                 // Its time begins when it runs.

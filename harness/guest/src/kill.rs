@@ -19,12 +19,9 @@ pub(crate) struct Tree {
     pub(crate) call: u32,
 }
 
-/// Marks the calling process as the first of a tree.
-pub(crate) fn brand(call: u32) {
-    let value = BRAND_BASE + u64::from(call);
-    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
-    // SAFETY: the structure lives across the call. Where the host set a lower limit this fails and the session must do.
-    unsafe { libc::setrlimit(libc::RLIMIT_RTTIME, &raw const limit) };
+/// The limit, soft and hard, that marks a process as the first of a tree.
+pub(crate) fn brand(call: u32) -> u64 {
+    BRAND_BASE + u64::from(call)
 }
 
 /// Sends a signal to every living process of the tree; returns how many there were.
@@ -57,7 +54,7 @@ fn belongs(pid: libc::pid_t, tree: Tree) -> bool {
     // SAFETY: the structure lives across the call; plain getsid.
     unsafe {
         let read = libc::prlimit(pid, libc::RLIMIT_RTTIME, std::ptr::null(), &raw mut limit);
-        (read == 0 && limit.rlim_max == BRAND_BASE + u64::from(tree.call)) || libc::getsid(pid) == tree.pid
+        (read == 0 && limit.rlim_max == brand(tree.call)) || libc::getsid(pid) == tree.pid
     }
 }
 

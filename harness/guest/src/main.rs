@@ -7,6 +7,7 @@ mod exec;
 mod files;
 mod init;
 mod kill;
+mod launch;
 mod setup;
 mod spawner;
 mod trouble;

@@ -18,10 +18,17 @@ pub(crate) struct Account {
     pub(crate) home: Vec<u8>,
 }
 
+impl Account {
+    /// Who a command runs as where nothing is said.
+    pub(crate) fn root() -> Account {
+        Account { uid: 0, gid: 0, groups: Vec::new(), home: b"/root".to_vec() }
+    }
+}
+
 /// Looks up `name`, `uid`, `name:group` or `uid:gid`; empty means root.
 pub(crate) fn look_up(wanted: &[u8]) -> Result<Account, String> {
     if wanted.is_empty() {
-        return Ok(Account { uid: 0, gid: 0, groups: Vec::new(), home: b"/root".to_vec() });
+        return Ok(Account::root());
     }
     resolve(wanted, &read("/etc/passwd"), &read("/etc/group"))
 }

@@ -122,6 +122,28 @@ async fn a_folder_and_an_archive_of_it_are_roots() {
 }
 
 #[tokio::test]
+async fn a_device_node_in_a_root_opens_nothing() {
+    let test = "a_device_node_in_a_root_opens_nothing";
+    if !needs_root(test) {
+        return;
+    }
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let root = folder.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    small_root(&root);
+    let node = root.join("kmsg");
+    let made = Command::new("mknod").arg(&node).args(["c", "1", "11"]).status().unwrap();
+    assert!(made.success() && std::fs::File::open(&node).is_ok(), "the node works on the host");
+    let Some(native) = open(test, RootFs::Dir(root)).await else { return };
+    let image = native.image(&plain()).await;
+    let sandbox = native.backend.create(spec(&image)).await.unwrap();
+    let text = "ls -l /kmsg; cat /kmsg 2> /dev/null || echo refused; echo > /dev/null && echo taken";
+    let seen = ok(&*sandbox, text).await;
+    let lines: Vec<&str> = seen.lines().collect();
+    assert!(lines[0].starts_with('c') && lines[1..] == ["refused", "taken"], "{seen}");
+}
+
+#[tokio::test]
 async fn owners_inside_are_real_for_root_and_files_on_the_host_are_untouched() {
     let test = "owners_inside_are_real_for_root_and_files_on_the_host_are_untouched";
     if !needs_root(test) {

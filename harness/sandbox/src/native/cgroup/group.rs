@@ -1,7 +1,7 @@
 //! One group: made with its limits, joined by descriptor, read, frozen, killed and removed.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -48,25 +48,10 @@ pub(crate) struct GroupUsage {
 
 /// Every group of ours begins like this; nothing else is ever killed or removed.
 const PREFIX: &str = "harness-";
-/// One period of the processor limit, in microseconds.
+/// One period of the processor limit, in microseconds: the one that groups are born with.
 const PERIOD: u64 = 100_000;
 /// How long killing and removing may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Devices that may be used: null, zero, full, random, urandom, tty, ptmx and terminals. Any node may be *made* (archives
-/// hold them), which gives no access.
-const DEVICES: &[&str] = &[
-    "c *:* m",
-    "b *:* m",
-    "c 1:3 rwm",
-    "c 1:5 rwm",
-    "c 1:7 rwm",
-    "c 1:8 rwm",
-    "c 1:9 rwm",
-    "c 5:0 rwm",
-    "c 5:2 rwm",
-    "c 136:* rwm",
-];
 
 impl Cgroups {
     /// Where the group of the sandbox with this id will be. Written down before anything is made, it is found after a crash.
@@ -91,10 +76,10 @@ impl Cgroups {
         };
         let group = Group { folders: self.folders(id), controllers, second, kills: OnceLock::new() };
         let mut made = 0;
-        let done = group.folders.iter().zip(&group.controllers).try_for_each(|(folder, controllers)| {
+        let done = group.folders.iter().try_for_each(|folder| {
             fs::create_dir(folder)?;
             made += 1;
-            if controllers.iter().any(|name| name == "devices") { limit_devices(folder) } else { Ok(()) }
+            Ok(())
         });
         if let Err(error) = done {
             // Only what was made here: a group of this id may be someone's.
@@ -107,16 +92,6 @@ impl Cgroups {
     }
 }
 
-fn limit_devices(folder: &Path) -> io::Result<()> {
-    set(folder, "devices.deny", "a")?;
-    // A rule is one `write`; a file takes any number of them.
-    let mut file = match fs::OpenOptions::new().write(true).open(folder.join("devices.allow")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        opened => opened?,
-    };
-    DEVICES.iter().try_for_each(|rule| file.write_all(rule.as_bytes()))
-}
-
 /// A number by its name, of lines that each hold both.
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| {
@@ -127,10 +102,15 @@ fn field(text: &str, name: &str) -> Option<u64> {
 
 /// Writes a value where the file exists.
 fn set(folder: &Path, file: &str, value: impl std::fmt::Display) -> io::Result<()> {
+    set_if_there(folder, file, value).map(drop)
+}
+
+/// As [`set`]; says whether the file exists.
+fn set_if_there(folder: &Path, file: &str, value: impl std::fmt::Display) -> io::Result<bool> {
     match fs::write(folder.join(file), value.to_string()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(io::Error::new(error.kind(), format!("{file} of {}: {error}", folder.display()))),
-        written => written,
     }
 }
 
@@ -144,7 +124,7 @@ fn limit_first(folder: &Path, controllers: &[String], limits: &Limits) -> io::Re
         match controller.as_str() {
             "cpu" => {
                 if let Some(milli) = limits.milli_cpus {
-                    set(folder, "cpu.cfs_period_us", PERIOD)?;
+                    // The period is the kernel's own in a new group.
                     set(folder, "cpu.cfs_quota_us", quota(milli))?;
                 }
             }
@@ -152,8 +132,9 @@ fn limit_first(folder: &Path, controllers: &[String], limits: &Limits) -> io::Re
                 if let Some(bytes) = limits.memory_bytes {
                     // In this order: the sum with swap may not be below the first.
                     set(folder, "memory.limit_in_bytes", bytes)?;
-                    set(folder, "memory.memsw.limit_in_bytes", bytes)?;
-                    set(folder, "memory.swappiness", 0).or_else(not_supported)?;
+                    if !set_if_there(folder, "memory.memsw.limit_in_bytes", bytes)? {
+                        set(folder, "memory.swappiness", 0).or_else(not_supported)?;
+                    }
                 }
             }
             "pids" => {

@@ -162,24 +162,6 @@ fn cgroup_of_a_dead_owner_is_released_and_nothing_else() {
 }
 
 #[test]
-fn cgroup_devices_are_an_allow_list() {
-    let Some(cgroups) = here().filter(|cgroups| cgroups.support().devices) else { return };
-    let group = made(&cgroups, "devices", &Limits::default());
-    let place = tempfile::tempdir().unwrap();
-    let node = place.path().join("kmsg");
-    let script = format!(
-        "echo > /dev/null && head -c 1 /dev/urandom >/dev/null && mknod {0} c 1 11 && ! head -c 0 < {0} && echo refused",
-        node.display()
-    );
-    let mut child = start(&group, &script);
-    let mut said = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-    child.wait().unwrap();
-    group.remove().unwrap();
-    assert_eq!(said, "refused\n");
-}
-
-#[test]
 fn cgroup_duplicate_is_refused_and_leaves_the_first() {
     let Some(cgroups) = here() else { return };
     let first = made(&cgroups, "twice", &Limits::default());
