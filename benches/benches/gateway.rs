@@ -1,7 +1,6 @@
 //! The parts of a call that are the gateway's own work, each alone: what is done with a request's bytes before it is forwarded,
 //! with an answer's as they pass, and with both when they are recorded or played. Whole calls are measured by the program
 //! `gateway`, because their processor time is that of a process.
-#![expect(missing_docs, reason = "criterion makes the functions")]
 
 use std::hint::black_box;
 

@@ -24,19 +24,26 @@ fn nothing() -> UpstreamSpec {
     http("http://127.0.0.1:1")
 }
 
-/// A provider over TLS whose certificate only the tests' own authority vouches for.
-async fn tls_provider() -> (String, Arc<AtomicUsize>) {
+/// TLS with a certificate that only the tests' own authority vouches for.
+fn acceptor(protocols: &[&[u8]]) -> tokio_rustls::TlsAcceptor {
     use rustls::pki_types::pem::PemObject as _;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     let certificate = CertificateDer::from_pem_slice(CERTIFICATE).unwrap();
     let key = PrivateKeyDer::from_pem_slice(CERTIFICATE_KEY).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let mut config =
+        rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    tokio_rustls::TlsAcceptor::from(Arc::new(config))
+}
+
+/// A provider over TLS.
+async fn tls_provider() -> (String, Arc<AtomicUsize>) {
+    let acceptor = acceptor(&[]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let answered = Arc::new(AtomicUsize::new(0));
@@ -114,6 +121,43 @@ async fn roots_of_its_own_vouch_for_an_upstream_and_no_others_do() {
         let error = Upstream::with_options(http(&address), with(Roots::Only(bad.to_vec()))).unwrap_err();
         assert!(error.to_string().contains("TLS roots"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn upstream_that_speaks_http_2_alone_is_spoken_to_in_it() {
+    let acceptor = acceptor(&[b"h2"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    // Another gateway behind TLS: it speaks what the connection agreed on.
+    let up = Room::new(script(SCRIPT), Budgets::default());
+    let (gateway, access) = (Arc::clone(&up.gateway), Access::Own(up.caller("up")));
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+            count.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(Arc::clone(&gateway).serve_connection(stream, access.clone()));
+        }
+    });
+    let options = UpstreamOptions { roots: Roots::Only(CA.to_vec()), ..UpstreamOptions::default() };
+    let room = room_with(http(&address), options);
+    let address = room.listen("t").await;
+    let mut asked = Vec::new();
+    for wire in WIRES {
+        for stream in [false, true] {
+            let address = address.clone();
+            let (path, body) = request(wire.name(), stream);
+            asked.push(tokio::spawn(async move { post(&address, path, &body).await.status }));
+        }
+    }
+    for status in asked {
+        assert_eq!(status.await.unwrap(), 200);
+    }
+    let records = room.kept.wait(8).await;
+    assert!(records.iter().all(|record| record.usage.unwrap().output_tokens == Some(211)));
+    assert!(accepted.load(Ordering::SeqCst) <= 8);
 }
 
 #[tokio::test]

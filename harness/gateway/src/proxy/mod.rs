@@ -38,7 +38,7 @@ pub use server::Access;
 pub use upstream::{Health, Target, Timeouts, Upstream, UpstreamOptions, UpstreamSpec};
 
 use crate::budget::{Ask, Ledger, Line, Verdict};
-use crate::recording::{Player, Recorder};
+use crate::recording::{Mode, Player, Recorder};
 use crate::redact::Redactor;
 use crate::tokens::Counter;
 
@@ -164,6 +164,12 @@ impl Caller {
     pub fn with_player(mut self, player: Player) -> Caller {
         self.player = Some(Arc::new(player));
         self
+    }
+
+    /// Whether a recording answers all that it asks, so that nothing of it costs money: outside of days' budgets, and no reason
+    /// to want a key. In passthrough some of it may be forwarded.
+    pub fn is_replayed(&self) -> bool {
+        self.player.as_ref().is_some_and(|player| player.mode() != Mode::Passthrough)
     }
 
     fn next_request(&self) -> u64 {

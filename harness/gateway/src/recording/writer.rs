@@ -233,6 +233,17 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Nobody gives memory back any more, and nobody may wait for it.
+        self.room.close();
+        if std::thread::panicking() {
+            let told = format!("the recording in {} ends here: its thread failed", self.folder.display());
+            self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(told);
+        }
+    }
+}
+
 impl Open {
     fn keep(&mut self, take: impl FnOnce(&mut RedactStream<'static>) -> Vec<u8>) {
         let clean = take(&mut self.redact);
