@@ -35,6 +35,7 @@ const CHECKS: &[(&str, Check)] = checks!(
     two_harnesses_on_one_engine_leave_each_other_alone
     sixty_four_sandboxes_at_once
     nothing_of_ours_is_seen_inside
+    the_images_working_folder_is_there_though_nothing_was_put_into_it
     an_image_of_many_layers_has_its_programs_put_back_in_a_view
 );
 
@@ -345,6 +346,18 @@ async fn sixty_four_sandboxes_at_once(engine: Engine) -> Result<(), Failed> {
         end.await??;
     }
     until_listed(&*backend, &run, 0).await?;
+    Ok(())
+}
+
+async fn the_images_working_folder_is_there_though_nothing_was_put_into_it(
+    engine: Engine,
+) -> Result<(), Failed> {
+    let backend = engine.open().await?;
+    let image = engine.build(&*backend, &format!("FROM {}\nWORKDIR /deep/er\n", engine.image)).await?;
+    let sandbox = backend.create(spec(&image, "workdir")).await?;
+    let (exit, said) = sh(&*sandbox, "pwd").await?;
+    same("where commands run", (exit, said.lines().next()), (Exit::Code(0), Some("/deep/er")))?;
+    sandbox.destroy().await?;
     Ok(())
 }
 
