@@ -83,6 +83,7 @@ impl Bench {
             cells: self.cells.clone(),
             backend: Arc::new(MemoryBackend::new()),
             settings: RunSettings { jobs, ..RunSettings::default() },
+            models: None,
             cancel: Cancel::default(),
             watcher: Box::new(|_| {}),
         };
@@ -170,5 +171,7 @@ fn manifest(run: &RunId) -> Manifest {
         skipped: Vec::new(),
         machine: BTreeMap::new(),
         sandbox: SandboxNote::default(),
+        models: BTreeMap::new(),
+        prices: None,
     }
 }

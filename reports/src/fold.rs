@@ -6,7 +6,9 @@ use harness_core::manifest::{Manifest, SkippedTask};
 use harness_core::{Event, NanoUsd, TrialId, TrialRecord, TryRecord, Usage};
 
 use crate::read::RunFiles;
-use crate::results::{OutcomeName, Results, RunInfo, Totals, TrialRow, TryRow, UnfinishedTrial, VerdictRow};
+use crate::results::{
+    OutcomeName, ReportedRow, Results, RunInfo, Totals, TrialRow, TryRow, UnfinishedTrial, VerdictRow,
+};
 use crate::show;
 use crate::summary::summaries;
 
@@ -79,7 +81,7 @@ impl<'a> Seen<'a> {
                     }
                 }
                 Event::Warning { message } => warnings.push(message.clone()),
-                Event::PhaseEntered { .. } => {}
+                Event::PhaseEntered { .. } | Event::Spent { .. } => {}
             }
         }
 
@@ -130,6 +132,8 @@ fn row(record: &TrialRecord) -> TrialRow {
         tests: record.tests,
         usage: with_total(record.usage),
         cost: record.cost,
+        reported: record.reported.map(|said| ReportedRow { usage: with_total(said.usage), cost: said.cost }),
+        simulated: record.simulated,
         diff: record.diff,
         duration_ms: record.durations,
         cpu_ms: record.cpu_ms,
@@ -150,6 +154,7 @@ fn try_row(record: &TryRecord) -> TryRow {
         agent_exit: record.agent_exit,
         usage: with_total(record.usage),
         cost: record.cost,
+        cut_by: record.cut_by.clone(),
         duration_ms: record.durations,
     }
 }
@@ -196,8 +201,17 @@ fn totals(
     let run: BTreeSet<&str> = trials.iter().map(|trial| trial.task.as_str()).collect();
     selected.extend(&run);
     let ended = |outcome| trials.iter().filter(|trial| trial.verdict.outcome == outcome).count();
-    let finished = trials.iter().map(|trial| trial.cost);
-    let tries = unfinished.iter().flat_map(|trial| &trial.tries).map(|one| one.cost);
+    let simulated: BTreeSet<&str> = manifest
+        .variants
+        .iter()
+        .filter(|variant| variant.model.as_deref().is_some_and(is_simulated))
+        .map(|variant| variant.name.as_str())
+        .collect();
+    let of = |is: bool| {
+        let finished = trials.iter().filter(move |trial| trial.simulated == is).map(|trial| trial.cost);
+        let left = unfinished.iter().filter(|trial| simulated.contains(trial.variant.as_str()) == is);
+        sum_known(finished.chain(left.flat_map(|trial| &trial.tries).map(|one| one.cost)))
+    };
     Totals {
         // An invalid task may have the name of a good one: it is counted by itself.
         selected: selected.len() + manifest.invalid.len(),
@@ -210,9 +224,15 @@ fn totals(
         resolved: ended(OutcomeName::Resolved),
         unresolved: ended(OutcomeName::Unresolved),
         stopped: ended(OutcomeName::Stopped),
-        cost: sum_known(finished.chain(tries)),
+        cost: of(false),
+        simulated_cost: of(true),
         cost_unknown: trials.iter().filter(|trial| trial.cost.is_none()).count(),
     }
+}
+
+/// Whether a model is the scripted one's.
+pub(crate) fn is_simulated(model: &str) -> bool {
+    model.starts_with("scripted/")
 }
 
 fn sum_known(amounts: impl Iterator<Item = Option<NanoUsd>>) -> Option<NanoUsd> {

@@ -98,11 +98,15 @@ pub struct Totals {
     pub unresolved: usize,
     /// Of the finished: without a verdict.
     pub stopped: usize,
-    /// All that is known to have been spent, failed tries of unfinished trials included; `null` when nothing is known.
+    /// All money that is known to have been spent, failed tries of unfinished trials included; `null` when nothing is known.
+    /// What scripts cost is no money, and not in it.
     #[serde(rename = "cost_usd", with = "usd")]
     pub cost: Option<NanoUsd>,
     /// Finished trials whose cost is unknown: with any, `cost_usd` is a lower bound.
     pub cost_unknown: usize,
+    /// What simulated trials would have cost; `null` when there are none.
+    #[serde(default, rename = "simulated_cost_usd", with = "usd", skip_serializing_if = "Option::is_none")]
+    pub simulated_cost: Option<NanoUsd>,
 }
 
 /// A planned trial without a result.
@@ -211,6 +215,12 @@ pub struct TrialRow {
     /// All tries together.
     #[serde(rename = "cost_usd", with = "usd")]
     pub cost: Option<NanoUsd>,
+    /// The agent's own account, where the gateway counted too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<ReportedRow>,
+    /// Whether the model was a script: no money was spent.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub simulated: bool,
     /// The agent's change.
     pub diff: Option<DiffStat>,
     /// The try that counts.
@@ -249,8 +259,26 @@ pub struct TryRow {
     /// Its own cost.
     #[serde(rename = "cost_usd", with = "usd")]
     pub cost: Option<NanoUsd>,
+    /// Whose budget, or which provider, cut it short.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_by: Option<String>,
     /// Its own times.
     pub duration_ms: Durations,
+}
+
+/// What an agent says that it used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReportedRow {
+    /// Tokens.
+    pub usage: Usage,
+    /// Money.
+    #[serde(rename = "cost_usd", with = "usd")]
+    pub cost: Option<NanoUsd>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Nano-dollars in our types, dollars in files.

@@ -240,7 +240,13 @@ fn finished(page: &mut Page, trial: &TrialRow) {
     let cost = known(trial.cost.map(|cost| show::usd(cost.as_usd())));
     let tokens = known(trial.usage.total().map(show::count));
     let requests = known(trial.usage.requests.map(show::count));
-    page.say(Paint::Plain, 2, &format!("money: {cost}; tokens: {tokens}; requests: {requests}"));
+    let simulated = if trial.simulated { " (simulated: nothing was spent)" } else { "" };
+    page.say(Paint::Plain, 2, &format!("money: {cost}{simulated}; tokens: {tokens}; requests: {requests}"));
+    if let Some(own) = &trial.reported {
+        let cost = known(own.cost.map(|cost| show::usd(cost.as_usd())));
+        let tokens = known(own.usage.total().map(show::count));
+        page.say(Paint::Faint, 2, &format!("by the agent's own account: {cost}; tokens: {tokens}"));
+    }
     if let Some(diff) = trial.diff {
         let files = show::plural(diff.files as usize, "file");
         let hunks = show::plural(diff.hunks as usize, "hunk");

@@ -25,6 +25,9 @@ pub struct VariantSummary {
     pub model: Option<String>,
     /// Every setting of the agent.
     pub settings: BTreeMap<String, Value>,
+    /// Whether its model is a script: tokens and cost are simulated, and no money was spent.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub simulated: bool,
     /// Trials that count: finished, and not stopped by the harness or the task.
     pub n: usize,
     /// Of `n`: solved.
@@ -96,6 +99,12 @@ pub struct CostSummary {
     pub per_trial: Option<f64>,
     /// All that those cost, failures included, ÷ how many of them were solved; `null` when none was.
     pub per_resolved: Option<f64>,
+    /// All that those cost ÷ the tasks that they are of.
+    #[serde(default)]
+    pub per_task: Option<f64>,
+    /// All that those cost ÷ the tasks of them that were solved at least once; `null` when none was.
+    #[serde(default)]
+    pub per_solved_task: Option<f64>,
     /// Finished trials whose cost is known.
     pub known: usize,
     /// Finished trials whose cost is not: with any, `total` is a lower bound.
@@ -121,6 +130,12 @@ pub struct TokenSummary {
     pub reasoning: Measure,
     /// All input and all output.
     pub total: Measure,
+    /// All tokens of the trials whose total is known ÷ the tasks that they are of.
+    #[serde(default)]
+    pub per_task: Option<f64>,
+    /// The same ÷ the tasks of them that were solved at least once; `null` when none was.
+    #[serde(default)]
+    pub per_solved_task: Option<f64>,
 }
 
 /// Size of the change.
@@ -238,10 +253,12 @@ fn summarise(subject: Subject, trials: &[&TrialRow], all: &Slice) -> VariantSumm
     let passes: Vec<(u32, (f64, u32))> =
         shown_ks(most).into_iter().filter_map(|k| Some((k, mean_pass_at_k(&tallies, k)?))).collect();
     let (diff, total_tokens) = (counted.measure(Q::DiffFiles), counted.measure(Q::TotalTokens));
+    let with_tokens = tallies_of(trials, |trial| trial.usage.total().is_some());
     let (score, simplicity) = (counted.measure(Q::Score), counted.measure(Q::Simplicity));
     VariantSummary {
         name: subject.name,
         agent: subject.agent,
+        simulated: subject.model.as_deref().is_some_and(crate::fold::is_simulated),
         model: subject.model,
         settings: subject.settings,
         n: counted.len(),
@@ -257,7 +274,7 @@ fn summarise(subject: Subject, trials: &[&TrialRow], all: &Slice) -> VariantSumm
         resolved_rate: rate(&tallies),
         pass_at_k: passes.iter().map(|(k, (value, _))| (*k, *value)).collect(),
         pass_at_k_tasks: passes.iter().map(|(k, (_, tasks))| (*k, *tasks)).collect(),
-        cost_usd: cost(all, &counted),
+        cost_usd: cost(all, &counted, trials),
         unknown: Unknown {
             cost_usd: counted.measure(Q::Cost).unknown,
             tokens: total_tokens.unknown,
@@ -274,6 +291,8 @@ fn summarise(subject: Subject, trials: &[&TrialRow], all: &Slice) -> VariantSumm
             cache_write_1h: counted.measure(Q::CacheWrite1h),
             output: counted.measure(Q::Output),
             reasoning: counted.measure(Q::Reasoning),
+            per_task: total_tokens.sum.and_then(|sum| per(sum, with_tokens.len())),
+            per_solved_task: total_tokens.sum.and_then(|sum| per(sum, solved(&with_tokens))),
             total: total_tokens,
         },
         diff: DiffSummary {
@@ -297,23 +316,47 @@ fn summarise(subject: Subject, trials: &[&TrialRow], all: &Slice) -> VariantSumm
     }
 }
 
-fn cost(all: &Slice, counted: &Slice) -> CostSummary {
+fn cost(all: &Slice, counted: &Slice, trials: &[&TrialRow]) -> CostSummary {
     const NANO: f64 = 1e9;
     let (spent, known) = (all.measure(Q::Cost), counted.known(Q::Cost));
-    let (paid, solved) = (known.measure(Q::Cost), known.ended(OutcomeName::Resolved));
+    let (paid, resolved) = (known.measure(Q::Cost), known.ended(OutcomeName::Resolved));
+    let tasks = tallies_of(trials, |trial| trial.cost.is_some());
+    let paid_usd = paid.sum.map(|sum| sum / NANO);
     CostSummary {
         total: spent.sum.map(|sum| sum / NANO),
         per_trial: paid.mean.map(|mean| mean / NANO),
-        per_resolved: paid.sum.filter(|_| solved > 0).map(|sum| sum / NANO / solved as f64),
+        per_resolved: paid_usd.and_then(|sum| per(sum, resolved)),
+        per_task: paid_usd.and_then(|sum| per(sum, tasks.len())),
+        per_solved_task: paid_usd.and_then(|sum| per(sum, solved(&tasks))),
         known: spent.known,
         unknown: spent.unknown,
     }
 }
 
+/// A sum for each of so many; `None` of none.
+fn per(sum: f64, count: usize) -> Option<f64> {
+    (count > 0).then(|| sum / count as f64)
+}
+
+/// How many of the tasks were solved at least once.
+fn solved(tallies: &[TaskTally]) -> usize {
+    tallies.iter().filter(|tally| tally.resolved > 0).count()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// Attempts that count, by task.
 fn tallies(trials: &[&TrialRow]) -> Vec<TaskTally> {
+    tallies_of(trials, |_| true)
+}
+
+/// The same of the trials that have something.
+fn tallies_of(trials: &[&TrialRow], has: impl Fn(&TrialRow) -> bool) -> Vec<TaskTally> {
     let mut tallies: BTreeMap<&str, TaskTally> = BTreeMap::new();
-    for trial in trials.iter().filter(|trial| trial.verdict.counts()) {
+    for trial in trials.iter().filter(|trial| trial.verdict.counts() && has(trial)) {
         let tally = tallies.entry(&trial.task).or_default();
         tally.attempts += 1;
         tally.resolved += u32::from(trial.verdict.outcome == OutcomeName::Resolved);

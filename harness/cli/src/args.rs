@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// The first thing to try is `harness run suite`: it needs no container engine, no key and no network.
 /// stdout is data, stderr is talk; `--format json` gives scripts what people get as tables.
 /// Exit codes: 0 completed, whatever the agents scored; 1 unexpected; 2 usage; 3 invalid suite, dataset or setting;
-/// 4 nothing selected; 5 harness faults left trials without a result; 8 a check found defects; 130 interrupted.
+/// 4 nothing selected; 5 harness faults left trials without a result; 8 a check found defects; 9 a budget ended the run; 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "harness", version, max_term_width = 100, disable_help_subcommand = true)]
 pub struct Cli {
@@ -34,6 +34,7 @@ pub struct Global {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it, and it is taken apart at once")]
 pub enum Command {
     /// Run agents over a suite or over single tasks
     #[command(subcommand)]
@@ -51,6 +52,11 @@ pub enum Command {
     ///
     /// Each name is a run, or RUN:VARIANT for one variant of it. A single run compares its own variants with the first.
     Compare(Compare),
+    /// Meter, price and limit model traffic of any program, without a run
+    ///
+    /// Serves the providers' own paths (Responses, Chat Completions, Messages, generateContent) and writes one JSON line a
+    /// request to stdout. Point a program at it by its base URL; the real keys stay here.
+    Gateway(Gateway),
     /// List what there is
     #[command(subcommand)]
     List(List),
@@ -111,7 +117,7 @@ pub struct RunOptions {
     /// Agent to run (can be repeated). See `harness list agents`
     #[arg(long, value_name = "NAME", help_heading = "Variants")]
     pub agent: Vec<String>,
-    /// Model for the agents that use one, PROVIDER/MODEL (can be repeated)
+    /// Model for the agents that use one, PROVIDER/MODEL (can be repeated). See `harness list models`
     #[arg(long, value_name = "NAME", help_heading = "Variants")]
     pub model: Vec<String>,
     /// Setting of the agent named before it (can be repeated); `--agent-set @FILE` reads a TOML file of settings
@@ -156,6 +162,22 @@ pub struct RunOptions {
     #[arg(long, help_heading = "Running")]
     pub dry_run: bool,
 
+    /// Most that the run may spend on models, in dollars; what was not tried is listed, and the run ends with 9
+    #[arg(long, value_name = "X", help_heading = "Models")]
+    pub budget_usd: Option<f64>,
+    /// Most tokens that the run may use, in and out
+    #[arg(long, value_name = "N", help_heading = "Models")]
+    pub budget_tokens: Option<u64>,
+    /// Most that each trial may spend, in dollars; it is judged on what it had
+    #[arg(long, value_name = "X", help_heading = "Models")]
+    pub max_cost: Option<f64>,
+    /// Most tokens that each trial may use, in and out
+    #[arg(long, value_name = "N", help_heading = "Models")]
+    pub max_tokens_per_task: Option<u64>,
+    /// Price file of your own, over the bundled prices
+    #[arg(long, value_name = "FILE", help_heading = "Models")]
+    pub prices: Option<PathBuf>,
+
     /// Sandbox to use; never falls back to another. Default: chosen, and said. See `harness list sandboxes`
     #[arg(long, value_name = "NAME", help_heading = "Sandbox")]
     pub sandbox: Option<String>,
@@ -186,6 +208,12 @@ pub struct Resume {
     /// Most trials at once. Default: as the run began
     #[arg(long, short, value_name = "N")]
     pub jobs: Option<usize>,
+    /// Most that the run may spend in all, in dollars, what it has spent included. Default: as the run began
+    #[arg(long, value_name = "X")]
+    pub budget_usd: Option<f64>,
+    /// Most tokens of the run in all, those that it has used included. Default: as the run began
+    #[arg(long, value_name = "N")]
+    pub budget_tokens: Option<u64>,
 }
 
 /// `harness check …`
@@ -233,6 +261,9 @@ pub struct Report {
     /// Runs, by name or folder. Default: the newest
     #[arg(value_name = "RUN")]
     pub runs: Vec<String>,
+    /// Price the requests of the runs anew: by the bundled prices under this file
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
     /// Write to this file instead of stdout
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -249,6 +280,32 @@ pub struct Compare {
     /// Write to this file instead of stdout
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `harness gateway`
+#[derive(Debug, Args)]
+pub struct Gateway {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: String,
+    /// Provider that answers on its wire (can be repeated). Default: every one whose key is there
+    #[arg(long, value_name = "NAME")]
+    pub provider: Vec<String>,
+    /// Play this script on every wire instead
+    #[arg(long, value_name = "FILE", conflicts_with = "provider")]
+    pub script: Option<PathBuf>,
+    /// Variable whose value callers must show as their key. Default: none, on loopback only
+    #[arg(long, value_name = "NAME")]
+    pub key_env: Option<String>,
+    /// Most that may be spent, in dollars
+    #[arg(long, value_name = "X")]
+    pub budget_usd: Option<f64>,
+    /// Most tokens, in and out
+    #[arg(long, value_name = "N")]
+    pub budget_tokens: Option<u64>,
+    /// Price file of your own, over the bundled prices
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
 }
 
 /// `harness list …`
@@ -273,6 +330,15 @@ pub enum List {
     Formats,
     /// Metrics of a report
     Metrics,
+    /// Models with their wires and prices, and where those come from
+    Models {
+        /// Only of this provider
+        #[arg(long, value_name = "NAME")]
+        provider: Option<String>,
+        /// Price file of your own, over the bundled prices
+        #[arg(long, value_name = "FILE")]
+        prices: Option<PathBuf>,
+    },
     /// Runs in the runs folder, newest first
     Runs,
 }

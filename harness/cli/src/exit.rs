@@ -20,6 +20,8 @@ pub enum Exit {
     HarnessFaults = 5,
     /// A check found defects.
     Defects = 8,
+    /// A budget ended the run before all was tried.
+    Budget = 9,
     /// Interrupted; `resume` goes on.
     Interrupted = 130,
 }

@@ -7,8 +7,10 @@ mod args;
 mod commands;
 mod exit;
 mod live;
+mod models;
 mod plan;
 mod printer;
+mod providers;
 mod settings;
 mod signals;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use harness_core::manifest::{Manifest, RUN_FORMAT, Setting, SkippedTask, SuiteRef, TaskNote};
+use harness_core::manifest::{Manifest, RUN_FORMAT, Setting, SkippedTask, SuiteRef, TaskNote, UpstreamNote};
 use harness_core::record::SandboxNote;
 use harness_core::task::VerifierMode;
 use harness_core::{Digest, NetworkMode, RunId, Task, TaskId, Variant, VariantName};
@@ -72,7 +72,13 @@ pub fn cells(agents: &[AgentArg], models: &[String]) -> Result<Vec<Cell>, Failur
     let mut names = BTreeSet::new();
     for arg in agents {
         let settings = agent_settings(&arg.set)?;
+        // An agent that asks no model is one variant, however many models there are.
+        let uses_model = agents::by_name(&arg.name).is_none_or(agents::AgentKind::uses_model);
+        let models = if uses_model { models } else { &none };
         for model in models {
+            if let Some(model) = model {
+                crate::providers::split(model)?;
+            }
             let cell = cell(&arg.name, *model, settings.clone())?;
             if !names.insert(cell.variant.name.clone()) {
                 let name = &cell.variant.name;
@@ -264,6 +270,8 @@ pub struct Selected<'a> {
     pub skipped: Vec<SkippedTask>,
     /// Host variables that tasks may read, by name.
     pub env_pass: Vec<String>,
+    /// Upstreams of the models, and the digest of the prices.
+    pub models: (BTreeMap<String, UpstreamNote>, Option<Digest>),
 }
 
 /// The manifest.
@@ -314,6 +322,8 @@ pub fn manifest(
             verifier_network: None,
             weaknesses: backend.caps().weaknesses.clone(),
         },
+        models: selected.models.0,
+        prices: selected.models.1,
     })
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
+use crate::providers::ProviderTable;
 
 /// Largest settings file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -98,6 +99,114 @@ pub const KNOWN: &[Known] = &[
         default: || json!(false),
         matters: false,
     },
+    Known {
+        name: "prices",
+        about: "price file of your own (TOML with source and date), over the bundled prices",
+        default: || json!(""),
+        matters: true,
+    },
+    Known {
+        name: "scripts_dir",
+        about: "folder with scripts of the scripted model",
+        default: || json!(".harness/scripts"),
+        matters: false,
+    },
+    Known {
+        name: "budget_usd",
+        about: "most that the run may spend on models, dollars; 0 means no such limit",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "budget_tokens",
+        about: "most tokens of the run; 0 means no such limit",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "budget_requests",
+        about: "most requests of the run; 0 means no such limit",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "budget_sec",
+        about: "longest time from the first request to a model to the last, seconds; 0 means no such limit",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "variant_budget_usd",
+        about: "most that each variant may spend, dollars; 0 means no such limit",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "variant_budget_tokens",
+        about: "most tokens of each variant; 0 means no such limit",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "max_cost",
+        about: "most that each trial may spend, dollars; 0 means no such limit",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "max_tokens_per_task",
+        about: "most tokens of each trial; 0 means no such limit",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "max_requests_per_task",
+        about: "most requests of each trial; 0 means no such limit",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "max_model_sec_per_task",
+        about: "longest time from a trial's first request to its last, seconds; 0 means no such limit",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "request_max_cost",
+        about: "most that one request may cost, dollars; 0 means no such limit",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "request_max_tokens",
+        about: "most tokens of one request; 0 means no such limit",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "day_budget_usd",
+        about: "most that all runs of the runs folder may spend on a day (UTC), dollars; 0 means no such limit",
+        default: || json!(0),
+        matters: false,
+    },
+    Known {
+        name: "day_budget_tokens",
+        about: "most tokens of all runs of the runs folder on a day (UTC); 0 means no such limit",
+        default: || json!(0),
+        matters: false,
+    },
+    Known {
+        name: "outage_sec",
+        about: "how long the outage of a provider is waited for in all, seconds",
+        default: || json!(90),
+        matters: false,
+    },
+    Known {
+        name: "model_timeout_sec",
+        about: "how long a provider may take to begin an answer, seconds",
+        default: || json!(300),
+        matters: false,
+    },
 ];
 
 fn cpus() -> usize {
@@ -126,20 +235,25 @@ pub struct Layered {
 
 /// All settings, each with its source.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings(BTreeMap<&'static str, Layered>);
+pub struct Settings {
+    values: BTreeMap<&'static str, Layered>,
+    /// `[providers.NAME]`, and the file that says so.
+    providers: BTreeMap<String, (ProviderTable, String)>,
+}
 
 impl Settings {
     /// Defaults, then the user's file, then the project's `harness.toml`, then `HARNESS_STATE_DIR` and `HARNESS_RUNS_DIR`.
     pub fn load() -> Result<Settings, Failure> {
         let default =
             |known: &Known| (known.name, Layered { value: (known.default)(), source: "default".into() });
-        let mut settings = Settings(KNOWN.iter().map(default).collect());
+        let mut settings =
+            Settings { values: KNOWN.iter().map(default).collect(), providers: BTreeMap::new() };
         for file in files() {
             settings.read(&file)?;
         }
         for (name, variable) in [("state_dir", "HARNESS_STATE_DIR"), ("runs_dir", "HARNESS_RUNS_DIR")] {
             if let Some(value) = std::env::var(variable).ok().filter(|value| !value.is_empty()) {
-                settings.0.insert(name, Layered { value: json!(value), source: variable.into() });
+                settings.values.insert(name, Layered { value: json!(value), source: variable.into() });
             }
         }
         Ok(settings)
@@ -158,6 +272,10 @@ impl Settings {
         let table: BTreeMap<String, Value> =
             toml::from_str(&text).map_err(|error| invalid(error.to_string().trim_end().to_owned()))?;
         for (name, value) in table {
+            if name == "providers" {
+                self.read_providers(value, file)?;
+                continue;
+            }
             let Some(known) = KNOWN.iter().find(|known| known.name == name) else {
                 let all: Vec<_> = KNOWN.iter().map(|known| known.name).collect();
                 return Err(invalid(format!("there is no setting {name:?}"))
@@ -176,29 +294,51 @@ impl Settings {
                 };
                 return Err(invalid(format!("{name} must be {kind}, not {value}")));
             }
-            self.0.insert(known.name, Layered { value, source: file.display().to_string() });
+            self.values.insert(known.name, Layered { value, source: file.display().to_string() });
         }
         Ok(())
+    }
+
+    /// `[providers.NAME]`: a later file's table replaces an earlier one's of the same name whole.
+    fn read_providers(&mut self, value: Value, file: &Path) -> Result<(), Failure> {
+        let invalid = |message: String| Failure::new(Exit::Invalid, format!("{}: {message}", file.display()));
+        let tables: BTreeMap<String, Value> =
+            serde_json::from_value(value).map_err(|error| invalid(format!("[providers]: {error}")))?;
+        for (name, table) in tables {
+            let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+            if name.is_empty() || !plain || name == crate::providers::SCRIPTED {
+                return Err(invalid(format!("[providers.{name}]: no provider can have this name")));
+            }
+            let table = serde_json::from_value(table)
+                .map_err(|error| invalid(format!("[providers.{name}]: {error}")))?;
+            self.providers.insert(name, (table, file.display().to_string()));
+        }
+        Ok(())
+    }
+
+    /// Providers of the settings files, each with the file that says so.
+    pub fn providers(&self) -> &BTreeMap<String, (ProviderTable, String)> {
+        &self.providers
     }
 
     /// Sets what a flag said.
     pub fn flag(&mut self, name: &'static str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
-            self.0.insert(name, Layered { value: value.into(), source: "flag".into() });
+            self.values.insert(name, Layered { value: value.into(), source: "flag".into() });
         }
     }
 
     /// Sets what a suite says, where no file and no flag did.
     pub fn suite(&mut self, name: &'static str, value: Option<impl Into<Value>>, source: &str) {
-        let untouched = self.0.get(name).is_some_and(|layered| layered.source == "default");
+        let untouched = self.values.get(name).is_some_and(|layered| layered.source == "default");
         if let Some(value) = value.filter(|_| untouched) {
-            self.0.insert(name, Layered { value: value.into(), source: source.to_owned() });
+            self.values.insert(name, Layered { value: value.into(), source: source.to_owned() });
         }
     }
 
     /// All settings by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Layered)> {
-        self.0.iter().map(|(name, layered)| (*name, layered))
+        self.values.iter().map(|(name, layered)| (*name, layered))
     }
 
     /// Those that results depend on.
@@ -208,12 +348,12 @@ impl Settings {
 
     /// A text.
     pub fn text(&self, name: &str) -> &str {
-        self.0.get(name).and_then(|layered| layered.value.as_str()).unwrap_or_default()
+        self.values.get(name).and_then(|layered| layered.value.as_str()).unwrap_or_default()
     }
 
     /// The layer that set it.
     pub fn source(&self, name: &str) -> &str {
-        self.0.get(name).map_or("default", |layered| &layered.source)
+        self.values.get(name).map_or("default", |layered| &layered.source)
     }
 
     /// A path.
@@ -223,32 +363,40 @@ impl Settings {
 
     /// A whole number that is not negative.
     pub fn count(&self, name: &'static str) -> Result<u64, Failure> {
-        let layered = &self.0[name];
+        let layered = &self.values[name];
         layered.value.as_u64().ok_or_else(|| self.bad(name, "must be a whole number that is not negative"))
     }
 
     /// A number above zero.
     pub fn positive(&self, name: &'static str) -> Result<f64, Failure> {
-        let value = self.0[name].value.as_f64().filter(|value| value.is_finite() && *value > 0.0);
+        let value = self.values[name].value.as_f64().filter(|value| value.is_finite() && *value > 0.0);
         value.ok_or_else(|| self.bad(name, "must be a number above 0"))
+    }
+
+    /// A number that is not negative.
+    pub fn number(&self, name: &'static str) -> Result<f64, Failure> {
+        let value = self.values[name].value.as_f64().filter(|value| value.is_finite() && *value >= 0.0);
+        value.ok_or_else(|| self.bad(name, "must be a number that is not negative"))
     }
 
     /// Seconds, where 0 means no limit.
     pub fn limit(&self, name: &'static str) -> Result<Option<std::time::Duration>, Failure> {
-        let seconds =
-            self.0[name].value.as_f64().filter(|value| value.is_finite() && (0.0..=3.2e8).contains(value));
+        let seconds = self.values[name]
+            .value
+            .as_f64()
+            .filter(|value| value.is_finite() && (0.0..=3.2e8).contains(value));
         let seconds = seconds.ok_or_else(|| self.bad(name, "must be a number of seconds, not negative"))?;
         Ok((seconds > 0.0).then(|| std::time::Duration::from_secs_f64(seconds)))
     }
 
     /// A yes or no.
     pub fn switch(&self, name: &str) -> bool {
-        self.0.get(name).and_then(|layered| layered.value.as_bool()).unwrap_or_default()
+        self.values.get(name).and_then(|layered| layered.value.as_bool()).unwrap_or_default()
     }
 
     /// That a setting is wrong, with its value and the layer that set it.
     pub fn bad(&self, name: &'static str, what: &str) -> Failure {
-        let layered = &self.0[name];
+        let layered = &self.values[name];
         let code = if layered.source == "flag" { Exit::Usage } else { Exit::Invalid };
         Failure::new(code, format!("{name} {what}, not {} (from {})", layered.value, layered.source))
     }

@@ -77,10 +77,13 @@ fn crates_import_only_what_the_design_lets_them() {
         ("harness-grading", &["harness-core"][..]),
         ("harness-prices", &["harness-core"][..]),
         ("harness-gateway", &["harness-core", "harness-prices"][..]),
-        ("harness-engine", &["harness-core", "harness-sandbox", "harness-grading"][..]),
+        (
+            "harness-engine",
+            &["harness-core", "harness-sandbox", "harness-grading", "harness-gateway", "harness-prices"][..],
+        ),
         ("datasets", &["harness-core"][..]),
         ("suites", &["harness-core", "datasets"][..]),
-        ("reports", &["harness-core"][..]),
+        ("reports", &["harness-core", "harness-prices"][..]),
     ]);
     for (name, depends) in dependencies() {
         let Some(allowed) = allowed.get(name.as_str()) else { continue };

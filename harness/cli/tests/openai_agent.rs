@@ -57,7 +57,7 @@ fn says(content: Option<&str>, calls: &[(&str, Value)]) -> Value {
         .map(|(at, (name, arguments))| json!({"id": format!("c{at}"), "type": "function", "function": {"name": name, "arguments": arguments.to_string()}}))
         .collect();
     json!({
-        "choices": [{"message": {"role": "assistant", "content": content, "tool_calls": calls}}],
+        "choices": [{"finish_reason": if calls.is_empty() { "stop" } else { "tool_calls" }, "message": {"role": "assistant", "content": content, "tool_calls": calls}}],
         "usage": {"prompt_tokens": 100, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 40}, "completion_tokens_details": {"reasoning_tokens": 4}},
     })
 }
@@ -134,7 +134,10 @@ fn openai_agent_solves_a_task_through_a_scripted_server_and_reports_its_tokens()
         serde_json::from_slice(&fs::read(dir.path().join(".harness/runs/r/results.json")).unwrap()).unwrap();
     let trial = &results["trials"][0];
     assert_eq!(trial["outcome"], "resolved", "{said}");
-    assert_eq!(trial["usage"]["source"], "agent");
+    // The gateway counted; what the agent says of itself stands beside it.
+    assert_eq!(trial["usage"]["source"], "gateway");
+    assert_eq!(trial["reported"]["usage"]["source"], "agent");
+    assert_eq!(trial["reported"]["usage"]["output_tokens"], 20);
     assert_eq!(trial["usage"]["requests"], 2);
     assert_eq!(trial["usage"]["uncached_input_tokens"], 120);
     assert_eq!(trial["usage"]["cache_read_tokens"], 80);

@@ -55,6 +55,19 @@ pub enum Event {
         /// What happened.
         record: Box<TrialRecord>,
     },
+    /// What the run has spent on models so far, for watchers.
+    Spent {
+        /// Nano-dollars that are known; those of scripts included.
+        nano_usd: u64,
+        /// Tokens.
+        tokens: u64,
+        /// The run's limit in nano-dollars, where it has one.
+        limit_nano_usd: Option<u64>,
+        /// The run's limit in tokens, where it has one.
+        limit_tokens: Option<u64>,
+        /// Whether all of it was a script's: no money was spent.
+        simulated: bool,
+    },
     /// Something that people should know and that changes no result.
     Warning {
         /// In a sentence.
@@ -70,8 +83,9 @@ pub enum Event {
 }
 
 impl Event {
-    /// Whether the journal keeps it. Phases are for watchers only: they cost a write and say nothing that the record does not.
+    /// Whether the journal keeps it. Phases and spending are for watchers only: they cost
+    /// a write and say nothing that the record and the ledger do not.
     pub fn journaled(&self) -> bool {
-        !matches!(self, Event::PhaseEntered { .. })
+        !matches!(self, Event::PhaseEntered { .. } | Event::Spent { .. })
     }
 }

@@ -27,7 +27,7 @@ pub use event::Event;
 pub use id::{IdError, RunId, TaskId, TrialId, VariantName};
 pub use money::NanoUsd;
 pub use outcome::{AgentExit, Blame, Outcome, Phase};
-pub use record::{DiffStat, Durations, Finding, Severity, TestCounts, TrialRecord, TryRecord};
+pub use record::{DiffStat, Durations, Finding, SelfReport, Severity, TestCounts, TrialRecord, TryRecord};
 pub use task::{Step, Task};
 pub use usage::{Usage, UsageSource};
 pub use variant::Variant;

@@ -44,6 +44,28 @@ pub struct Manifest {
     pub machine: BTreeMap<String, String>,
     /// The sandbox and what it does not isolate.
     pub sandbox: crate::record::SandboxNote,
+    /// Which upstream serves each provider that a variant names. No key is in it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, UpstreamNote>,
+    /// Digest of the prices that costs were reckoned by; `None` when no model took part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Digest>,
+}
+
+/// An upstream as it was set up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpstreamNote {
+    /// The wires that reach it.
+    pub wires: Vec<String>,
+    /// Where it is; `None` for a script.
+    pub base_url: Option<String>,
+    /// Name of the variable or file that its key came from.
+    pub key_from: Option<String>,
+    /// What price tables call it.
+    pub price_provider: String,
+    /// Digest of its script, where it is one: simulated, no money spent.
+    pub script: Option<Digest>,
 }
 
 /// A suite as it was asked for.

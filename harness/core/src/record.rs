@@ -31,8 +31,14 @@ pub struct TrialRecord {
     pub tests: Option<TestCounts>,
     /// All tries together.
     pub usage: Usage,
-    /// All tries together; `None` when unknown.
+    /// All tries together; `None` when unknown. Where the model was simulated: what it would have cost.
     pub cost: Option<NanoUsd>,
+    /// The agent's own account of all tries, where the gateway counted too: a cross-check, never added to anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<SelfReport>,
+    /// Whether the model was a script: no money was spent.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub simulated: bool,
     /// The agent's change, where there is a repository to compare with.
     pub diff: Option<DiffStat>,
     /// The try that counts.
@@ -81,8 +87,39 @@ pub struct TryRecord {
     pub usage: Usage,
     /// Its own cost; `None` when unknown.
     pub cost: Option<NanoUsd>,
+    /// Whose budget, or which provider, cut it short: it is no verdict on anybody, and `resume` tries again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_by: Option<String>,
+    /// The agent's own account of it, where the gateway counted too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<SelfReport>,
     /// Its own times.
     pub durations: Durations,
+}
+
+/// What an agent says that it used, beside what the gateway counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfReport {
+    /// Tokens, by its own count.
+    pub usage: Usage,
+    /// Money, by its own count; `None` when it does not say.
+    pub cost: Option<NanoUsd>,
+}
+
+impl SelfReport {
+    /// Both together.
+    pub fn plus(self, other: SelfReport) -> SelfReport {
+        let cost = match (self.cost, other.cost) {
+            (None, None) => None,
+            (a, b) => Some(a.unwrap_or_default() + b.unwrap_or_default()),
+        };
+        SelfReport { usage: self.usage.plus(&other.usage), cost }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Wall time of each phase in milliseconds, by the monotonic clock.

@@ -4,8 +4,10 @@
 It lives on the host and needs nothing but Python 3.8: `harness` starts it once a trial and serves it the sandbox over JSON
 lines, so nothing is installed in the task's image and no key enters a sandbox.
 
-    harness run suite --agent command --model MODEL \
-        --agent-set host='python3 openai_agent.py' --agent-set env=OPENAI_API_KEY,OPENAI_BASE_URL
+    harness run suite --agent command --model openai-chat/MODEL \
+        --agent-set host='python3 openai_agent.py'
+
+The harness reads OPENAI_API_KEY and OPENAI_BASE_URL; the agent gets addresses and keys of the harness's own in their place.
 
 Protocol 1. The harness writes one line with the task; the agent writes one line a call and reads one line an answer:
 

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use harness_core::journal::{Entry, Header, JOURNAL_FORMAT, Journal, line};
 use harness_core::{Event, RunId};
+use harness_gateway::redact::Redactor;
 
 /// Most events in one batch, and in the queue before it.
 const BATCH: usize = 256;
@@ -54,20 +55,32 @@ impl JournalThread {
     }
 }
 
+/// A journal that is to be written.
+pub struct Opening<'a> {
+    /// The file.
+    pub file: PathBuf,
+    /// Whose it is.
+    pub run: &'a RunId,
+    /// What is in it.
+    pub read: &'a Journal,
+    /// Who is told.
+    pub watcher: Watcher,
+    /// Keeps secrets out of what is written and told.
+    pub redactor: Redactor,
+}
+
 impl JournalWriter {
-    /// Opens the journal for going on after what `read` holds (truncating a torn line) or starts it.
+    /// Opens the journal for going on after what was read (truncating a torn line) or starts it.
     ///
     /// `on_failure` is called once, from the writer's thread, when the disk refuses.
     ///
     /// # Errors
     /// When the file cannot be opened or its header cannot be written.
     pub fn start(
-        file: PathBuf,
-        run: &RunId,
-        read: &Journal,
-        watcher: Watcher,
+        opening: Opening<'_>,
         on_failure: impl Fn() + Send + 'static,
     ) -> Result<(JournalWriter, JournalThread), JournalWriteError> {
+        let Opening { file, run, read, watcher, redactor } = opening;
         let error = |source: io::Error| JournalWriteError { file: file.clone(), message: source.to_string() };
         let mut open = File::options().create(true).truncate(false).write(true).open(&file).map_err(error)?;
         open.set_len(read.valid_bytes).map_err(error)?;
@@ -83,7 +96,8 @@ impl JournalWriter {
         }
         let (queue, events) = sync_channel(BATCH);
         let failed = Arc::new(Mutex::new(None));
-        let writer = Writer { open, file, next: read.entries.len() as u64 + 1, watcher: Some(watcher) };
+        let writer =
+            Writer { open, file, next: read.entries.len() as u64 + 1, watcher: Some(watcher), redactor };
         let report = failed.clone();
         let thread = std::thread::Builder::new()
             .name("journal".into())
@@ -106,6 +120,11 @@ impl JournalWriter {
         let _sent = self.queue.send(event);
     }
 
+    /// Tells watchers of something that the journal does not keep, unless the writer is behind: never waits.
+    pub fn tell(&self, event: Event) {
+        let _behind = self.queue.try_send(event);
+    }
+
     /// Why the journal ended early, if it did.
     pub fn failure(&self) -> Option<JournalWriteError> {
         self.failed.lock().expect("no holder of this lock panics").clone()
@@ -117,6 +136,7 @@ struct Writer {
     file: PathBuf,
     next: u64,
     watcher: Option<Watcher>,
+    redactor: Redactor,
 }
 
 impl Writer {
@@ -128,9 +148,12 @@ impl Writer {
             batch.extend(events.try_iter().take(BATCH - 1));
             bytes.clear();
             let at_ms = now_ms();
-            for event in batch.iter().filter(|event| event.journaled()) {
-                bytes.extend(line(&Entry { seq: self.next, at_ms, event: event.clone() }));
-                self.next += 1;
+            for event in &mut batch {
+                self.redact(event);
+                if event.journaled() {
+                    bytes.extend(line(&Entry { seq: self.next, at_ms, event: event.clone() }));
+                    self.next += 1;
+                }
             }
             if !bytes.is_empty() {
                 self.open.write_all(&bytes).and_then(|()| self.open.sync_data()).map_err(|source| {
@@ -149,6 +172,19 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// Takes every secret out of an event. Whatever is told or written passes here.
+    fn redact(&self, event: &mut Event) {
+        let text = line(event);
+        if self.redactor.finds(&text) {
+            let clean = self.redactor.redact(&text);
+            *event = serde_json::from_slice(&clean).unwrap_or_else(|_| Event::Warning {
+                message: "an event held a secret where none can be taken out, and was left out".into(),
+            });
+        }
+    }
+}
+
 /// Milliseconds since the epoch by the host's clock. For people; durations are taken from the monotonic clock.
 pub fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -158,6 +194,29 @@ pub fn now_ms() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn opening<'a>(file: PathBuf, run: &'a RunId, read: &'a Journal) -> Opening<'a> {
+        let redactor = Redactor::new([&b"sk-secret-key"[..]]);
+        Opening { file, run, read, watcher: Box::new(|_| {}), redactor }
+    }
+
+    #[test]
+    fn journal_writer_keeps_secrets_out_of_what_it_writes_and_tells() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("journal.jsonl");
+        let run = RunId::new("r").unwrap();
+        let (told, hears) = std::sync::mpsc::channel();
+        let empty = Journal::default();
+        let watcher: Watcher = Box::new(move |event: &Event| told.send(event.clone()).unwrap());
+        let (writer, thread) =
+            JournalWriter::start(Opening { watcher, ..opening(file.clone(), &run, &empty) }, || {}).unwrap();
+        let warn = |text: &str| Event::Warning { message: text.into() };
+        writer.write(warn("it said: sk-secret-key is wrong"));
+        drop(writer);
+        thread.join().unwrap();
+        assert_eq!(read(&file).entries[0].event, warn("it said: [redacted] is wrong"));
+        assert_eq!(hears.recv().unwrap(), warn("it said: [redacted] is wrong"));
+    }
 
     fn read(file: &std::path::Path) -> Journal {
         Journal::parse(&std::fs::read(file).unwrap()).unwrap()
@@ -169,9 +228,8 @@ mod tests {
         let file = dir.path().join("journal.jsonl");
         let run = RunId::new("r").unwrap();
         let warn = |text: &str| Event::Warning { message: text.into() };
-        let start = |journal: &Journal| {
-            JournalWriter::start(file.clone(), &run, journal, Box::new(|_| {}), || {}).unwrap()
-        };
+        let start =
+            |journal: &Journal| JournalWriter::start(opening(file.clone(), &run, journal), || {}).unwrap();
         let (writer, thread) = start(&Journal::default());
         writer.write(warn("one"));
         writer.write(warn("two"));
@@ -192,8 +250,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = RunId::new("r").unwrap();
         // /dev/full takes an open and refuses every byte, so the header already fails.
-        let result =
-            JournalWriter::start("/dev/full".into(), &run, &Journal::default(), Box::new(|_| {}), || {});
+        let result = JournalWriter::start(opening("/dev/full".into(), &run, &Journal::default()), || {});
         assert!(result.is_err());
         // With a header in place the failure comes later, in the thread.
         let file = dir.path().join("journal.jsonl");
@@ -201,8 +258,7 @@ mod tests {
         let header =
             Journal { header: Some(Header { harness_journal: 1, run: run.clone() }), ..Journal::default() };
         let (told, hears) = std::sync::mpsc::channel();
-        let started =
-            JournalWriter::start(file, &run, &header, Box::new(|_| {}), move || told.send(()).unwrap());
+        let started = JournalWriter::start(opening(file, &run, &header), move || told.send(()).unwrap());
         // set_len is refused on a device on some kernels: then starting says so, which is as good.
         if let Ok((writer, thread)) = started {
             for _ in 0..BATCH * 3 {

@@ -11,11 +11,13 @@ pub mod history;
 mod ignore;
 pub mod journal_writer;
 pub mod machine;
+pub mod models;
 pub mod run;
 pub mod run_dir;
 pub mod scheduler;
 pub mod trial;
 
 pub use cancel::{Cancel, Stage};
+pub use models::{Halt, ModelAccess, ModelsSpec, Route};
 pub use run::{Cell, EngineError, RunEnd, RunSettings, RunSpec, execute};
 pub use run_dir::{RunDir, RunDirError};

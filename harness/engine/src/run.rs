@@ -11,13 +11,15 @@ use harness_core::{
     Blame, Durations, Event, NetworkMode, Outcome, Phase, RunId, Task, TaskId, TrialId, Usage, Variant,
     VariantName,
 };
+use harness_gateway::redact::Redactor;
 use harness_sandbox::Backend;
 
 use crate::agents::Agent;
 use crate::cancel::{Cancel, Stage};
 use crate::environments::Environments;
-use crate::journal_writer::{JournalWriteError, JournalWriter, Watcher};
+use crate::journal_writer::{JournalWriteError, JournalWriter, Opening, Watcher};
 use crate::machine::Machine;
+use crate::models::{self, Halt, Models, ModelsSpec};
 use crate::run_dir::{RunDir, RunDirError};
 use crate::scheduler::{self, Ready};
 use crate::trial::{TrialContext, Trouble};
@@ -112,6 +114,8 @@ pub struct RunSpec {
     pub backend: Arc<dyn Backend>,
     /// Settings of all trials.
     pub settings: RunSettings,
+    /// The models that its variants use; `None` when none does.
+    pub models: Option<ModelsSpec>,
     /// How it is told to stop.
     pub cancel: Cancel,
     /// Who is told of every event, after it is safe.
@@ -133,6 +137,8 @@ pub struct RunEnd {
     pub interrupted: bool,
     /// `--fail-fast` ended it.
     pub failed_fast: bool,
+    /// A budget or a provider ended it before all was tried.
+    pub halted: Option<Halt>,
 }
 
 impl RunEnd {
@@ -157,6 +163,9 @@ pub enum EngineError {
         /// Which folder, and what the system said.
         message: String,
     },
+    /// The gateway to the models cannot be set up.
+    #[error("the gateway to the models cannot be set up")]
+    Gateway(#[source] std::io::Error),
     /// The plan names something that was not given.
     #[error("the plan names {what}, which this run does not have")]
     Plan {
@@ -196,8 +205,15 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
         let cancel = cancel.clone();
         move || cancel.raise(Stage::Kill)
     };
-    let (writer, thread) =
-        JournalWriter::start(spec.dir.journal_path(), &spec.run, &journal, spec.watcher, on_failure)?;
+    let redactor = spec.models.as_ref().map_or_else(|| Redactor::new(None), |models| models.redactor.clone());
+    let opening = Opening {
+        file: spec.dir.journal_path(),
+        run: &spec.run,
+        read: &journal,
+        watcher: spec.watcher,
+        redactor,
+    };
+    let (writer, thread) = JournalWriter::start(opening, on_failure)?;
     let gone: HashSet<TaskId> = journal
         .entries
         .iter()
@@ -224,6 +240,23 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
     let dir = spec.dir;
     let (backend, run) = (spec.backend, spec.run.to_string());
     let trouble = Trouble::default();
+    let models = match spec.models {
+        None => None,
+        Some(models) => {
+            let place = models::Place {
+                run: spec.run.as_str(),
+                dir: &dir,
+                journal: writer.clone(),
+                trouble: trouble.clone(),
+                cancel: cancel.clone(),
+            };
+            let (models, spent) = Models::open(models, place).await.map_err(EngineError::Gateway)?;
+            for (id, tries) in &mut earlier {
+                spent.complete(id, &dir.trial(id), &mut tries.tries, &tries.lost);
+            }
+            Some(models)
+        }
+    };
     let environments = Environments::new(backend.clone(), dir.path(), settings.jobs);
     let ahead = environments.ahead(queue.iter().map(|ready| ready.task.clone()));
     let make = |ready: Ready| {
@@ -232,7 +265,8 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
             run_dir: dir.path().to_owned(),
             trouble: trouble.clone(),
             tools_seen: tools.entry(ready.id.task.clone()).or_default().clone(),
-            earlier: earlier.remove(&ready.id).unwrap_or_default(),
+            earlier: earlier.remove(&ready.id).unwrap_or_default().tries,
+            models: models.clone(),
             id: ready.id,
             task: ready.task,
             variant: ready.cell.variant,
@@ -245,16 +279,33 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
             run: run.clone(),
         })
     };
-    let ran = scheduler::drain(queue, make, &settings, &cancel, &writer).await;
+    let ran = scheduler::drain(
+        queue,
+        make,
+        scheduler::Rules {
+            settings: &settings,
+            cancel: &cancel,
+            journal: &writer,
+            models: models.as_deref(),
+        },
+    )
+    .await;
     // What nobody wants any more is not made.
     drop(ahead);
     end.finished += ran.finished;
     end.skipped += ran.skipped;
     end.harness_faults += ran.harness_faults;
     end.failed_fast = ran.failed_fast;
-    end.interrupted = cancel.stage() != Stage::Run && !end.complete();
+    end.halted = models.as_ref().and_then(|models| models.halted()).filter(|_| !end.complete());
+    if let Some(models) = models {
+        models.kept().close();
+    }
+    let stopped = cancel.stage() != Stage::Run && !end.complete();
+    end.interrupted = stopped && end.halted.is_none();
     let reason = if end.complete() {
         None
+    } else if let Some(halt) = &end.halted {
+        Some(halt.reason().to_owned())
     } else if end.failed_fast {
         Some("--fail-fast".to_owned())
     } else {
@@ -271,10 +322,25 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
     }
 }
 
+/// Tries of a trial that is not finished.
+#[derive(Default)]
+struct Tries {
+    tries: Vec<TryRecord>,
+    /// Numbers of those that were under way when a process ended.
+    lost: Vec<u32>,
+}
+
+impl Tries {
+    fn lose(&mut self, record: TryRecord) {
+        self.lost.push(record.number);
+        self.tries.push(record);
+    }
+}
+
 /// What earlier processes tried and did not finish: tries that ended by our fault are on record; one that was under way
 /// when the process ended is a try too, whose time and tokens are unknown.
-fn unfinished_tries(journal: &Journal, done: &HashSet<TrialId>) -> HashMap<TrialId, Vec<TryRecord>> {
-    let mut tries: HashMap<TrialId, Vec<TryRecord>> = HashMap::new();
+fn unfinished_tries(journal: &Journal, done: &HashSet<TrialId>) -> HashMap<TrialId, Tries> {
+    let mut tries: HashMap<TrialId, Tries> = HashMap::new();
     let mut open: HashMap<TrialId, u32> = HashMap::new();
     let lost = |number: u32| TryRecord {
         number,
@@ -286,18 +352,20 @@ fn unfinished_tries(journal: &Journal, done: &HashSet<TrialId>) -> HashMap<Trial
         agent_exit: None,
         usage: Usage::default(),
         cost: None,
+        reported: None,
+        cut_by: None,
         durations: Durations::default(),
     };
     for entry in &journal.entries {
         match &entry.event {
             Event::TrialStarted { id, number } => {
                 if let Some(before) = open.insert(id.clone(), *number) {
-                    tries.entry(id.clone()).or_default().push(lost(before));
+                    tries.entry(id.clone()).or_default().lose(lost(before));
                 }
             }
             Event::TryFailed { id, record } => {
                 open.remove(id);
-                tries.entry(id.clone()).or_default().push(record.clone());
+                tries.entry(id.clone()).or_default().tries.push(record.clone());
             }
             Event::TrialFinished { record } => {
                 open.remove(&record.id);
@@ -307,7 +375,7 @@ fn unfinished_tries(journal: &Journal, done: &HashSet<TrialId>) -> HashMap<Trial
         }
     }
     for (id, number) in open {
-        tries.entry(id).or_default().push(lost(number));
+        tries.entry(id).or_default().lose(lost(number));
     }
     tries.retain(|id, _| !done.contains(id));
     tries

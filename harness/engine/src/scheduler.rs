@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use harness_core::{Event, Limits, Outcome, Task, TaskId, TrialId};
 use tokio::task::JoinSet;
@@ -12,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::cancel::{Cancel, Stage};
 use crate::journal_writer::JournalWriter;
 use crate::machine::Reservations;
+use crate::models::Models;
 use crate::run::{Cell, RunSettings};
 use crate::trial::{Ended, TrialContext, run_trial};
 
@@ -36,14 +38,25 @@ pub(crate) struct Ran {
     pub(crate) failed_fast: bool,
 }
 
+/// What admission goes by, and who is told.
+pub(crate) struct Rules<'a> {
+    pub(crate) settings: &'a RunSettings,
+    pub(crate) cancel: &'a Cancel,
+    pub(crate) journal: &'a JournalWriter,
+    /// Trials wait while their provider is down, and are not begun when their variant's budget is spent.
+    pub(crate) models: Option<&'a Models>,
+}
+
+/// How often it is looked whether a provider is back.
+const PROVIDER_PAUSE: Duration = Duration::from_millis(250);
+
 /// Runs the queue until it is empty or the run is told to stop.
 pub(crate) async fn drain(
     queue: Vec<Ready>,
     mut make: impl FnMut(Ready) -> Arc<TrialContext>,
-    settings: &RunSettings,
-    cancel: &Cancel,
-    journal: &JournalWriter,
+    rules: Rules<'_>,
 ) -> Ran {
+    let Rules { settings, cancel, journal, models } = rules;
     let mut queue: VecDeque<Ready> = queue.into();
     let mut held = Reservations::new(settings.machine);
     let mut running: JoinSet<(TaskId, Ended)> = JoinSet::new();
@@ -53,7 +66,12 @@ pub(crate) async fn drain(
     let mut skipped: HashSet<TaskId> = HashSet::new();
     loop {
         while cancel.stage() == Stage::Run && !ran.failed_fast && running.len() < settings.jobs.max(1) {
-            let Some(at) = next(&queue, &mut held, passed) else { break };
+            if let Some(models) = models {
+                queue.retain(|ready| !models.is_spent(&ready.id.variant));
+            }
+            let idle = running.is_empty();
+            let admits = |ready: &Ready| models.is_none_or(|models| models.admits(&ready.id, idle));
+            let Some(at) = next(&queue, admits, &mut held, passed) else { break };
             passed = if at == 0 { 0 } else { passed + 1 };
             let ready = queue.remove(at).expect("the index was just found");
             let wants = ready.task.environment.limits;
@@ -62,7 +80,12 @@ pub(crate) async fn drain(
             let handle = running.spawn(async move { (task, run_trial(trial).await) });
             limits.insert(handle.id(), wants);
         }
-        let Some(joined) = running.join_next_with_id().await else { return ran };
+        let waits = models.is_some() && !queue.is_empty() && running.len() < settings.jobs.max(1);
+        let joined = tokio::select! {
+            joined = running.join_next_with_id() => joined,
+            () = tokio::time::sleep(PROVIDER_PAUSE), if waits => continue,
+        };
+        let Some(joined) = joined else { return ran };
         let (id, ended) = match joined {
             Ok((id, ended)) => (id, Some(ended)),
             // `run_trial` guards its tries; only the runtime's own end cancels it.
@@ -91,9 +114,15 @@ pub(crate) async fn drain(
 }
 
 /// The index of the trial to start, its reservation taken.
-fn next(queue: &VecDeque<Ready>, held: &mut Reservations, passed: usize) -> Option<usize> {
+fn next(
+    queue: &VecDeque<Ready>,
+    admits: impl Fn(&Ready) -> bool,
+    held: &mut Reservations,
+    passed: usize,
+) -> Option<usize> {
     let round = queue.front()?.id.attempt;
     let reach = if passed < PATIENCE { LOOK_AHEAD } else { 1 };
     let candidates = queue.iter().take(reach).take_while(|ready| ready.id.attempt == round);
-    candidates.enumerate().find(|(_, ready)| held.take(&ready.task.environment.limits)).map(|(at, _)| at)
+    let mut fits = |ready: &Ready| admits(ready) && held.take(&ready.task.environment.limits);
+    candidates.enumerate().find(|(_, ready)| fits(ready)).map(|(at, _)| at)
 }

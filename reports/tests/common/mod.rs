@@ -42,7 +42,7 @@ pub(crate) fn record(id: TrialId, outcome: Outcome) -> TrialRecord {
     let resolved = outcome == Outcome::Resolved;
     TrialRecord {
         agent: id.variant.to_string(),
-        model: Some("scripted/small".into()),
+        model: Some("openai/small".into()),
         agent_exit: Some(AgentExit::Finished),
         score: outcome.counts().then_some(if resolved { 1.0 } else { 0.0 }),
         rewards: outcome
@@ -57,6 +57,8 @@ pub(crate) fn record(id: TrialId, outcome: Outcome) -> TrialRecord {
         }),
         usage,
         cost: Some(NanoUsd(12_345_678)),
+        reported: None,
+        simulated: false,
         diff: Some(DiffStat { files: 1, hunks: 2, added: 10, removed: 3, simplicity: None }),
         durations,
         cpu_ms: Some(1_500),
@@ -70,6 +72,8 @@ pub(crate) fn record(id: TrialId, outcome: Outcome) -> TrialRecord {
             agent_exit: Some(AgentExit::Finished),
             usage,
             cost: Some(NanoUsd(12_345_678)),
+            reported: None,
+            cut_by: None,
             durations,
         }],
         started_ms: 1_795_269_699_000,
@@ -155,7 +159,7 @@ pub(crate) fn sample(run: &str) -> Run {
             limit: None,
             digest: Digest::of(b"suite"),
         },
-        variants: vec![variant("core-small", Some("scripted/small")), variant("core", Some("scripted/big"))],
+        variants: vec![variant("core-small", Some("openai/small")), variant("core", Some("openai/big"))],
         attempts: 1,
         seed: 7,
         settings: BTreeMap::from([("jobs".to_owned(), Setting { value: 2.into(), source: "flag".into() })]),
@@ -168,6 +172,8 @@ pub(crate) fn sample(run: &str) -> Run {
         skipped: vec![SkippedTask { task: "needs-node".into(), reason: "node is not found inside".into() }],
         machine: BTreeMap::from([("cpus".to_owned(), "2".to_owned())]),
         sandbox: sandbox(),
+        models: BTreeMap::new(),
+        prices: None,
     };
     let mut plan = Vec::new();
     for task in tasks {

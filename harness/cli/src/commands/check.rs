@@ -99,6 +99,7 @@ pub fn suite(mut context: Context, options: CheckSuite) -> Result<Exit, Failure>
             cells: &variants,
             invalid: selection.invalid,
             skipped: skipped.clone(),
+            models: (BTreeMap::new(), None),
             env_pass: Vec::new(),
         };
         let manifest = plan::manifest(selected, &context.settings, &*backend)?;
@@ -111,6 +112,7 @@ pub fn suite(mut context: Context, options: CheckSuite) -> Result<Exit, Failure>
             tasks: tasks.clone(),
             cells: variants,
             backend,
+            models: None,
             display: if json { Display::Plain } else { Display::choose(false) },
         };
         let end = execute_quietly(&context, &runtime, job)?;

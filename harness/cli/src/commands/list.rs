@@ -4,7 +4,7 @@ use harness_sandbox::BACKENDS;
 use serde_json::{Value, json};
 
 use super::select::{self, Asked};
-use super::{Context, report};
+use super::{Context, list_models, report};
 use crate::args::List;
 use crate::exit::{Exit, Failure};
 use crate::printer;
@@ -21,6 +21,7 @@ pub fn list(context: &Context, what: List) -> Result<Exit, Failure> {
         }
         List::Formats => formats(),
         List::Metrics => metrics(),
+        List::Models { provider, prices } => list_models::rows(context, provider.as_deref(), prices)?,
         List::Runs => runs(context),
     };
     if json {

@@ -4,8 +4,10 @@ mod check;
 mod clean;
 mod compare;
 mod doctor;
+mod gateway;
 mod images;
 mod list;
+mod list_models;
 mod new;
 mod reference;
 mod report;
@@ -51,6 +53,7 @@ pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Check(Check::Suite(options)) => check::suite(context, options),
         Command::Report(options) => report::report(&context, &options),
         Command::Compare(options) => compare::compare(&context, &options),
+        Command::Gateway(options) => gateway::gateway(context, &options),
         Command::List(what) => list::list(&context, what),
         Command::Show(what) => show::show(&context, what),
         Command::New(New::Task { dir, repo, commit }) => new::task(&dir, repo, commit),

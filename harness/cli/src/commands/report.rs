@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use harness_prices::PriceTable;
 use reports::results::OutcomeName;
 use reports::{Look, Results, RunFiles};
 
 use super::Context;
 use crate::args::Report;
 use crate::exit::{Exit, Failure};
-use crate::printer;
+use crate::{printer, providers};
 
 /// Shows one or more runs.
 pub fn report(context: &Context, options: &Report) -> Result<Exit, Failure> {
@@ -17,7 +18,19 @@ pub fn report(context: &Context, options: &Report) -> Result<Exit, Failure> {
         [] => vec![newest(context)?],
         runs => runs.iter().map(|run| folder(context, run)).collect(),
     };
-    let results = folders.iter().map(|folder| read(folder)).collect::<Result<Vec<_>, _>>()?;
+    let prices = options.prices.as_deref();
+    let prices = prices.map(|file| providers::with_file(PriceTable::bundled(), file)).transpose()?;
+    let read = |folder: &PathBuf| {
+        let mut files = files(folder)?;
+        if let Some(prices) = &prices {
+            let warnings = reports::reprice(&mut files, prices);
+            for warning in warnings {
+                printer::warn(&printer::plain(&warning));
+            }
+        }
+        Ok(reports::fold(&files))
+    };
+    let results = folders.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
     let look = look(options.output.is_none());
     let bytes = format.report(&results, &look).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
     write(options.output.as_deref(), &bytes)
@@ -85,7 +98,11 @@ pub fn folder(context: &Context, run: &str) -> PathBuf {
 
 /// Reads and folds a run.
 pub fn read(folder: &Path) -> Result<Results, Failure> {
-    let files = RunFiles::read(folder).map_err(|error| {
+    Ok(reports::fold(&files(folder)?))
+}
+
+fn files(folder: &Path) -> Result<RunFiles, Failure> {
+    RunFiles::read(folder).map_err(|error| {
         let failure = Failure::of(Exit::Invalid, &error);
         match error {
             reports::ReadError::NotARun(_) => {
@@ -93,8 +110,7 @@ pub fn read(folder: &Path) -> Result<Results, Failure> {
             }
             _ => failure,
         }
-    })?;
-    Ok(reports::fold(&files))
+    })
 }
 
 /// All runs, newest first: name, folder and when it began.

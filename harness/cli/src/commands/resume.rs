@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use harness_core::manifest::Manifest;
 use harness_core::{Task, TaskId};
-use harness_engine::{RunDir, RunDirError};
+use harness_engine::{ModelsSpec, RunDir, RunDirError};
 
 use super::run::{Job, execute};
 use super::select::{self, Asked};
@@ -13,6 +13,7 @@ use super::{Context, runtime, sandbox};
 use crate::args::Resume;
 use crate::exit::{Exit, Failure};
 use crate::live::Display;
+use crate::models::{self, Prepared};
 use crate::plan;
 
 /// Goes on with a run.
@@ -60,8 +61,33 @@ pub fn resume(mut context: Context, options: Resume) -> Result<Exit, Failure> {
         .collect::<Result<Vec<_>, _>>()?;
     let runtime = runtime()?;
     let backend = runtime.block_on(sandbox::open(&context))?;
-    let job = Job { run: manifest.run, dir, trials, tasks, cells, backend, display: Display::choose(json) };
+    let prepared = models::prepare(&context.settings, &cells, &tasks)?;
+    let models = prepared.map(|prepared| same_models(&manifest, prepared)).transpose()?;
+    let display = Display::choose(json);
+    let job = Job { run: manifest.run, dir, trials, tasks, cells, backend, models, display };
     Ok(execute(&context, &runtime, job)?.exit)
+}
+
+/// The models, when they are what they were. A key may have changed: results do not depend on it.
+fn same_models(manifest: &Manifest, prepared: Prepared) -> Result<ModelsSpec, Failure> {
+    let changed = |what: &str| {
+        Failure::new(Exit::Invalid, format!("{what} changed since the run began"))
+            .hint("put it back as it was, or start a new run")
+    };
+    for (name, then) in &manifest.models {
+        let now = prepared.notes.get(name);
+        if now.map(|now| (&now.base_url, &now.wires, &now.script))
+            != Some((&then.base_url, &then.wires, &then.script))
+        {
+            return Err(changed(&format!("the upstream {name}")));
+        }
+    }
+    if manifest.prices.as_ref().is_some_and(|then| *then != prepared.prices) {
+        return Err(changed("the price table").hint(
+            "put the price file back as it was: a budget counts in one table's prices. `harness report --prices FILE` prices a run anew",
+        ));
+    }
+    Ok(prepared.spec)
 }
 
 /// The host variables that tasks may read, when they still hold what they held.
@@ -122,6 +148,8 @@ fn restore(context: &mut Context, manifest: &Manifest, options: &Resume) -> Resu
     // The sandbox that was chosen then is named now: a run does not change its ground half way.
     context.settings.flag("sandbox", Some(manifest.sandbox.backend.clone()));
     context.settings.flag("jobs", options.jobs);
+    context.settings.flag("budget_usd", options.budget_usd);
+    context.settings.flag("budget_tokens", options.budget_tokens);
     Ok(())
 }
 

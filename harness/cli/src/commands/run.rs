@@ -6,7 +6,7 @@ use std::sync::Arc;
 use harness_core::manifest::{Manifest, SuiteRef};
 use harness_core::plan::Planned;
 use harness_core::{Digest, RunId, Task, TaskId};
-use harness_engine::{Cancel, Cell, RunDir, RunDirError, RunEnd, RunSpec};
+use harness_engine::{Cancel, Cell, Halt, ModelsSpec, RunDir, RunDirError, RunEnd, RunSpec};
 use harness_sandbox::Backend;
 
 use super::select::{self, Asked};
@@ -14,6 +14,7 @@ use super::{Context, images, report, runtime, sandbox};
 use crate::args::{Network, RunOptions};
 use crate::exit::{Exit, Failure};
 use crate::live::Display;
+use crate::models::{self, Prepared};
 use crate::plan::{self, AgentArg, Selected};
 use crate::{printer, signals};
 
@@ -65,6 +66,11 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
 
     // Whatever is wrong with the settings is said before anything is on disk.
     plan::run_settings(&context.settings)?;
+    let prepared = models::prepare(&context.settings, &cells, &tasks)?;
+    let (models, noted) = match prepared {
+        Some(Prepared { spec, notes, prices }) => (Some(spec), (notes, Some(prices))),
+        None => (None, (BTreeMap::new(), None)),
+    };
     let name = options.run_id.clone().unwrap_or_else(|| plan::run_name(&selection.name));
     let run =
         RunId::new(&name).map_err(|error| Failure::new(Exit::Usage, format!("--run-id {name}: {error}")))?;
@@ -83,10 +89,11 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         invalid: selection.invalid,
         skipped,
         env_pass: options.env_pass.clone(),
+        models: noted,
     };
     let manifest = plan::manifest(selected, &context.settings, &*backend)?;
     let (run, dir) = make_dir(&context, manifest, &trials, options.run_id.is_some())?;
-    let job = Job { run, dir, trials, tasks, cells, backend, display: Display::choose(json) };
+    let job = Job { run, dir, trials, tasks, cells, backend, models, display: Display::choose(json) };
     let name = job.run.to_string();
     let done = execute(&context, &runtime, job)?;
     if by_default && done.complete && !json {
@@ -109,6 +116,11 @@ fn flags(context: &mut Context, options: &RunOptions) {
     settings.flag("sandbox", options.sandbox.clone());
     settings.flag("rootfs", options.rootfs.clone());
     settings.flag("fail_fast", options.fail_fast.then_some(true));
+    settings.flag("prices", options.prices.as_ref().map(|file| file.display().to_string()));
+    settings.flag("budget_usd", options.budget_usd);
+    settings.flag("budget_tokens", options.budget_tokens);
+    settings.flag("max_cost", options.max_cost);
+    settings.flag("max_tokens_per_task", options.max_tokens_per_task);
     let network = options.network.map(|network| match network {
         Network::None => "none",
         Network::Gateway => "gateway",
@@ -165,6 +177,7 @@ pub struct Job {
     pub tasks: BTreeMap<TaskId, Arc<Task>>,
     pub cells: Vec<Cell>,
     pub backend: Arc<dyn Backend>,
+    pub models: Option<ModelsSpec>,
     pub display: Display,
 }
 
@@ -185,7 +198,21 @@ pub fn execute(context: &Context, runtime: &tokio::runtime::Runtime, job: Job) -
     let json = job.display == Display::Json;
     let end = execute_quietly(context, runtime, job)?;
     let failed = report::after_run(context, &folder, json)?;
-    let (exit, complete) = if !end.complete() {
+    let (exit, complete) = if let Some(halt) = &end.halted {
+        let planned = printer::plural(end.planned, "trial");
+        let way_out = match halt {
+            Halt::Budget(reason) if reason.contains('$') => format!("{resume} --budget-usd MORE"),
+            Halt::Budget(reason) if reason.contains("tokens") => format!("{resume} --budget-tokens MORE"),
+            Halt::Budget(_) => resume,
+            Halt::Upstream(_) => resume,
+        };
+        let reason = printer::plain(halt.reason());
+        printer::say(&format!(
+            "stopped: {reason}\n{} of {planned} finished; go on with `{way_out}`",
+            end.finished
+        ));
+        (if matches!(halt, Halt::Budget(_)) { Exit::Budget } else { Exit::HarnessFaults }, false)
+    } else if !end.complete() {
         let why = if end.failed_fast { "stopped by --fail-fast" } else { "interrupted" };
         let planned = printer::plural(end.planned, "trial");
         printer::say(&format!("{why}: {} of {planned} finished; go on with `{resume}`", end.finished));
@@ -228,6 +255,7 @@ pub fn execute_quietly(
         cells,
         backend: job.backend.clone(),
         settings,
+        models: job.models,
         cancel: cancel.clone(),
         watcher,
     };

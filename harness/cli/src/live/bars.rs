@@ -55,6 +55,14 @@ impl Bars {
                 self.line(id, &format!("start{again}"));
             }
             Event::PhaseEntered { id, phase } => self.line(id, phase.name()),
+            Event::TryFailed { id, record } if record.cut_by.is_some() => {
+                if let Some(bar) = self.trials.remove(id) {
+                    bar.finish_and_clear();
+                    self.all.remove(&bar);
+                }
+                let reason = record.outcome.reason().map(first_line).unwrap_or_default();
+                self.above(&format!("cut        {}: {reason}", printer::plain(&id.path())));
+            }
             Event::TryFailed { id, record } => {
                 let reason = record.outcome.reason().map(first_line).unwrap_or_default();
                 self.above(&format!("again      {}: {reason}", printer::plain(&id.path())));
@@ -80,6 +88,7 @@ impl Bars {
             }
             Event::TaskSkipped { task, reason } => self.above(&format!("skipped    {task}: {reason}")),
             Event::Warning { message } => self.above(&format!("warning: {}", printer::plain(message))),
+            Event::Spent { .. } => {}
             Event::RunEnded { .. } => {
                 for (_, bar) in self.trials.drain() {
                     bar.finish_and_clear();
@@ -95,7 +104,8 @@ impl Bars {
             String::new()
         };
         let stopped = if stopped > 0 { format!(" · {stopped} stopped") } else { String::new() };
-        self.run.set_message(format!("{resolved} resolved · {unresolved} not{stopped}{eta}"));
+        let spent = self.tally.spending().map(|spent| format!(" · {spent}")).unwrap_or_default();
+        self.run.set_message(format!("{resolved} resolved · {unresolved} not{stopped}{spent}{eta}"));
     }
 
     fn line(&mut self, id: &TrialId, what: &str) {

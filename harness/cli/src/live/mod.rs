@@ -8,7 +8,7 @@ mod plain;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 
-use harness_core::{Event, Outcome};
+use harness_core::{Event, NanoUsd, Outcome};
 use harness_engine::journal_writer::Watcher;
 
 use crate::printer;
@@ -75,9 +75,31 @@ struct Tally {
     resolved: usize,
     unresolved: usize,
     stopped: usize,
+    spent: Option<Spent>,
+}
+
+/// What models have cost so far, against what they may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Spent {
+    nano_usd: u64,
+    tokens: u64,
+    limit_nano_usd: Option<u64>,
+    limit_tokens: Option<u64>,
+    simulated: bool,
 }
 
 impl Tally {
+    /// `$0.1234 of $5.00, 1200 tokens`; `None` while no model was asked.
+    fn spending(&self) -> Option<String> {
+        let spent = self.spent?;
+        let usd = |nano: u64| NanoUsd(i64::try_from(nano).unwrap_or(i64::MAX)).to_string();
+        let of = |limit: Option<String>| limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+        let money = format!("{}{}", usd(spent.nano_usd), of(spent.limit_nano_usd.map(usd)));
+        let tokens = format!("{}{} tokens", spent.tokens, of(spent.limit_tokens.map(|n| n.to_string())));
+        let simulated = if spent.simulated { ", simulated" } else { "" };
+        Some(format!("{money}, {tokens}{simulated}"))
+    }
+
     fn count(&mut self, event: &Event) {
         match event {
             Event::RunStarted { planned, finished, .. } => {
@@ -90,6 +112,15 @@ impl Tally {
                     Outcome::Unresolved { .. } => self.unresolved += 1,
                     Outcome::Stopped { .. } => self.stopped += 1,
                 }
+            }
+            Event::Spent { nano_usd, tokens, limit_nano_usd, limit_tokens, simulated } => {
+                self.spent = Some(Spent {
+                    nano_usd: *nano_usd,
+                    tokens: *tokens,
+                    limit_nano_usd: *limit_nano_usd,
+                    limit_tokens: *limit_tokens,
+                    simulated: *simulated,
+                });
             }
             _ => {}
         }

@@ -29,9 +29,17 @@ impl Lines {
                     .reason()
                     .map(|reason| format!(": {}", first_line(reason)))
                     .unwrap_or_default();
+                let spent = self.tally.spending().map(|spent| format!(" [{spent}]")).unwrap_or_default();
                 Some(format!(
-                    "[{finished:>digits$}/{planned}] {name:<10} {} ({took}){reason}",
+                    "[{finished:>digits$}/{planned}] {name:<10} {} ({took}){spent}{reason}",
                     printer::plain(&record.id.path())
+                ))
+            }
+            Event::TryFailed { id, record } if record.cut_by.is_some() => {
+                let reason = record.outcome.reason().map(first_line).unwrap_or_default();
+                Some(format!(
+                    "cut short {}, which `resume` tries again: {reason}",
+                    printer::plain(&id.path())
                 ))
             }
             Event::TryFailed { id, record } => {

@@ -108,6 +108,7 @@ fn without_a_command_the_help_says_what_to_try_first() {
       check  Prove an instrument before it is used
       report  Show what one or more runs came to
       compare  Compare variants side by side, task by task
+      gateway  Meter, price and limit model traffic of any program, without a run
       list  List what there is
       show  Show one thing in full
       new  Begin something new

@@ -10,6 +10,9 @@ mod help;
 mod kills;
 mod lists;
 mod live;
+mod model_limits;
+mod models;
+
 mod native;
 mod networks;
 mod report;

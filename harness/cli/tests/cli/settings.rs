@@ -48,12 +48,42 @@ fn settings_are_shown_for_people() {
         the agent's time where a task sets none, seconds
     attempts = 1  (default)
         independent attempts of each task by each variant
+    budget_requests = 0  (default)
+        most requests of the run; 0 means no such limit
+    budget_sec = 0  (default)
+        longest time from the first request to a model to the last, seconds; 0 means no such limit
+    budget_tokens = 0  (default)
+        most tokens of the run; 0 means no such limit
+    budget_usd = 0  (default)
+        most that the run may spend on models, dollars; 0 means no such limit
+    day_budget_tokens = 0  (default)
+        most tokens of all runs of the runs folder on a day (UTC); 0 means no such limit
+    day_budget_usd = 0  (default)
+        most that all runs of the runs folder may spend on a day (UTC), dollars; 0 means no such limit
     fail_fast = false  (default)
         start nothing new after the first trial that is not resolved
     jobs = 3  (harness.toml)
         most trials at once
+    max_cost = 0  (default)
+        most that each trial may spend, dollars; 0 means no such limit
+    max_model_sec_per_task = 0  (default)
+        longest time from a trial's first request to its last, seconds; 0 means no such limit
+    max_requests_per_task = 0  (default)
+        most requests of each trial; 0 means no such limit
+    max_tokens_per_task = 0  (default)
+        most tokens of each trial; 0 means no such limit
+    model_timeout_sec = 300  (default)
+        how long a provider may take to begin an answer, seconds
     network = "task"  (default)
         network for every task: none, gateway, open; task means what each task says
+    outage_sec = 90  (default)
+        how long the outage of a provider is waited for in all, seconds
+    prices = ""  (default)
+        price file of your own (TOML with source and date), over the bundled prices
+    request_max_cost = 0  (default)
+        most that one request may cost, dollars; 0 means no such limit
+    request_max_tokens = 0  (default)
+        most tokens of one request; 0 means no such limit
     retries = 2  (default)
         how often a trial that the harness broke is tried again
     rootfs = "task"  (default)
@@ -62,12 +92,18 @@ fn settings_are_shown_for_people() {
         folder that holds the runs
     sandbox = "auto"  (default)
         sandbox to use; auto chooses and says which
+    scripts_dir = ".harness/scripts"  (default)
+        folder with scripts of the scripted model
     seed = 0  (default)
         seed of every random choice
     state_dir = "ROOM/state"  (HARNESS_STATE_DIR)
         folder for layers, scratch space and unpacked suites
     timeout_multiplier = 1.0  (default)
         multiplies every time limit of agents and tests
+    variant_budget_tokens = 0  (default)
+        most tokens of each variant; 0 means no such limit
+    variant_budget_usd = 0  (default)
+        most that each variant may spend, dollars; 0 means no such limit
     verifier_timeout_max_sec = 0  (default)
         no verification gets longer, seconds; 0 means no such limit
     "#);
@@ -83,7 +119,7 @@ fn a_wrong_setting_is_refused_with_the_file_and_what_there_is() {
     };
     assert_snapshot!(said("atempts = 2\n"), @r#"
     error: harness.toml: there is no setting "atempts"
-    hint: the settings are runs_dir, state_dir, jobs, attempts, retries, seed, timeout_multiplier, agent_timeout_sec, agent_timeout_max_sec, verifier_timeout_max_sec, sandbox, rootfs, network, fail_fast
+    hint: the settings are runs_dir, state_dir, jobs, attempts, retries, seed, timeout_multiplier, agent_timeout_sec, agent_timeout_max_sec, verifier_timeout_max_sec, sandbox, rootfs, network, fail_fast, prices, scripts_dir, budget_usd, budget_tokens, budget_requests, budget_sec, variant_budget_usd, variant_budget_tokens, max_cost, max_tokens_per_task, max_requests_per_task, max_model_sec_per_task, request_max_cost, request_max_tokens, day_budget_usd, day_budget_tokens, outage_sec, model_timeout_sec
     "#);
     assert_snapshot!(said("attempts = \"many\"\n"), @r#"error: harness.toml: attempts must be a number, not "many""#);
     assert_snapshot!(said("attempts = -1\n"), @"error: attempts must be a whole number that is not negative, not -1 (from harness.toml)");

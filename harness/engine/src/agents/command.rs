@@ -36,6 +36,10 @@ impl AgentKind for CommandKind {
         "any program: a command inside the sandbox, or a host program speaking JSON lines"
     }
 
+    fn uses_model(&self) -> bool {
+        true
+    }
+
     fn settings(&self) -> &'static [SettingSpec] {
         &[
             SettingSpec {
@@ -102,6 +106,8 @@ impl AgentKind for CommandKind {
         if let Some(folder) = tools.as_deref().filter(|folder| !folder.is_dir()) {
             return Err(bad("tools", format!("names no folder: {}", folder.display())));
         }
+        // Whoever mounts it may stand elsewhere.
+        let tools = tools.map(|folder| std::path::absolute(&folder).unwrap_or(folder));
         let mut env = BTreeMap::new();
         for name in list(given, "env") {
             let value = std::env::var(&name)
@@ -156,7 +162,11 @@ impl Agent for Command {
         match &self.program {
             Program::Inside(command) => self.work_inside(session, command).await,
             Program::Host(words) => {
-                host_program::work(session, words, &self.env, self.model.as_deref()).await
+                let mut env = self.env.clone();
+                if let Some(model) = &session.model {
+                    env.extend(model.variables(&model.host));
+                }
+                host_program::work(session, words, &env, self.model.as_deref()).await
             }
         }
     }
@@ -182,6 +192,12 @@ impl Command {
         }
         if self.tools.is_some() {
             env.insert("HARNESS_TOOLS".into(), TOOLS_AT.into());
+        }
+        // Over what the user passes on: a real key must not take the place of one that means nothing outside.
+        if let Some(model) = &session.model
+            && let Some(inside) = &model.inside
+        {
+            env.extend(model.variables(inside));
         }
         env
     }

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use harness_core::{AgentExit, NanoUsd, Step, Task, Usage};
 use harness_sandbox::{ReadOnlyMount, Sandbox, SandboxError};
 
+pub use crate::models::{Endpoint, ModelAccess};
 pub use settings::{SettingError, SettingSpec};
 
 pub(crate) use script::script_argv;
@@ -37,6 +38,10 @@ pub trait AgentKind: Sync {
     /// The settings that it takes; anything else is refused by name.
     fn settings(&self) -> &'static [SettingSpec] {
         &[]
+    }
+    /// Whether it asks a model: then each `--model` makes a variant of it.
+    fn uses_model(&self) -> bool {
+        false
     }
     /// Makes an agent from checked settings. Nothing has started yet: what is wrong must be said here.
     ///
@@ -100,6 +105,8 @@ pub struct Session<'a> {
     pub timeout: Duration,
     /// Where its output goes on the host.
     pub log: &'a Path,
+    /// How it reaches its model; `None` when its variant has none, and while it is set up.
+    pub model: Option<ModelAccess>,
 }
 
 /// Where an agent leaves its own trajectory (ATIF) inside; it is kept with the trial.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use harness_core::Blame;
-use harness_core::record::{SandboxNote, StepRecord};
+use harness_core::record::{SandboxNote, SelfReport, StepRecord};
 use harness_core::{
     AgentExit, Connections, DiffStat, Durations, Event, Finding, NanoUsd, Outcome, Phase, Severity,
     TestCounts, Usage,
@@ -15,6 +15,7 @@ use harness_sandbox::{Image, Sandbox, SandboxSpec};
 use super::limits::{HANDLING, waits_for, within};
 use super::networks::Mark;
 use super::stop::Stop;
+use super::traffic::Traffic;
 use super::{TrialContext, TryResult};
 use crate::journal_writer::now_ms;
 
@@ -35,6 +36,8 @@ pub(crate) struct Details {
     pub(crate) lasting: bool,
     /// The sandbox was lost while the agent worked or after.
     pub(crate) lost: bool,
+    /// Whose budget, or which provider, cut it short.
+    pub(crate) cut_by: Option<String>,
     /// A program that the task needs is not there: the task is skipped, and nothing is on record for the trial.
     pub(crate) missing_tool: Option<String>,
 }
@@ -49,11 +52,17 @@ pub(super) struct Attempt {
     pub(super) agent_exit: Option<AgentExit>,
     pub(super) usage: Usage,
     pub(super) cost: Option<NanoUsd>,
+    pub(super) reported: Option<SelfReport>,
+    /// Which try, from 1.
+    pub(super) number: u32,
+    /// Its identity at the gateway, where its variant uses a model.
+    pub(super) traffic: Option<Traffic>,
+    pub(super) simulated: bool,
     pub(super) details: Details,
 }
 
 /// Runs one try to its end.
-pub(super) async fn run(context: Arc<TrialContext>) -> TryResult {
+pub(super) async fn run(context: Arc<TrialContext>, number: u32) -> TryResult {
     let began = Instant::now();
     let mut attempt = Attempt {
         context,
@@ -64,6 +73,10 @@ pub(super) async fn run(context: Arc<TrialContext>) -> TryResult {
         agent_exit: None,
         usage: Usage::default(),
         cost: None,
+        reported: None,
+        number,
+        traffic: None,
+        simulated: false,
         details: Details::default(),
     };
     let outcome = match attempt.phases().await {
@@ -71,9 +84,11 @@ pub(super) async fn run(context: Arc<TrialContext>) -> TryResult {
         Err((phase, stop)) => {
             attempt.details.lasting = stop.lasting;
             attempt.details.lost = stop.lost && phase >= Phase::Solve;
+            attempt.details.cut_by = stop.cut_by;
             Outcome::Stopped { phase, blame: stop.blame, reason: stop.reason }
         }
     };
+    attempt.count_traffic();
     attempt.close_phase();
     attempt.durations.total = began.elapsed().as_millis() as u64;
     TryResult {
@@ -81,6 +96,8 @@ pub(super) async fn run(context: Arc<TrialContext>) -> TryResult {
         agent_exit: attempt.agent_exit,
         usage: attempt.usage,
         cost: attempt.cost,
+        reported: attempt.reported,
+        simulated: attempt.simulated,
         durations: attempt.durations,
         details: attempt.details,
     }
@@ -106,6 +123,7 @@ impl Attempt {
             let reason = format!("cannot make {}: {error}", self.context.dir.display());
             (Phase::Prepare, Stop::new(Blame::Harness, reason))
         })?;
+        self.identify().map_err(|stop| (Phase::Prepare, stop))?;
         let limit = waits_for(&self.context, &self.context.task.environment) + HANDLING;
         let began = within(limit, Phase::Prepare, self.begin()).await;
         let (sandbox, image) = began.map_err(|stop| (Phase::Prepare, stop))?;

@@ -4,6 +4,7 @@ mod artifacts;
 mod attempt;
 mod capture;
 mod diff;
+mod direct;
 mod environment;
 mod limits;
 mod networks;
@@ -13,6 +14,7 @@ mod ready;
 mod step;
 mod steps;
 mod stop;
+mod traffic;
 mod verify;
 
 use std::fs::File;
@@ -21,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use harness_core::record::SandboxNote;
+use harness_core::record::{SandboxNote, SelfReport};
 use harness_core::{
     Blame, Durations, Event, NanoUsd, Outcome, Phase, Task, TrialId, TrialRecord, TryRecord, Usage, Variant,
 };
@@ -31,6 +33,7 @@ use crate::agents::Agent;
 use crate::cancel::{Cancel, Stage};
 use crate::environments::Environments;
 use crate::journal_writer::{JournalWriter, now_ms};
+use crate::models::{Models, Tally};
 use crate::run::RunSettings;
 
 /// Everything that a trial needs and does not change.
@@ -51,6 +54,8 @@ pub(crate) struct TrialContext {
     pub(crate) trouble: Trouble,
     /// The run's name, for labels.
     pub(crate) run: String,
+    /// The run's models, where it has any.
+    pub(crate) models: Option<Arc<Models>>,
     /// Tries of earlier processes.
     pub(crate) earlier: Vec<TryRecord>,
     /// Set once the task's tools were found; shared by all its trials.
@@ -73,6 +78,8 @@ pub(crate) struct TryResult {
     pub(crate) agent_exit: Option<harness_core::AgentExit>,
     pub(crate) usage: Usage,
     pub(crate) cost: Option<NanoUsd>,
+    pub(crate) reported: Option<SelfReport>,
+    pub(crate) simulated: bool,
     pub(crate) durations: Durations,
     pub(crate) details: attempt::Details,
 }
@@ -85,6 +92,8 @@ impl TryResult {
             agent_exit: self.agent_exit,
             usage: self.usage,
             cost: self.cost,
+            reported: self.reported,
+            cut_by: self.details.cut_by.clone(),
             durations: self.durations,
         }
     }
@@ -106,13 +115,18 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
         let result = tokio::select! {
             biased;
             () = context.cancel.reached(Stage::Kill) => return Ended::Interrupted,
-            result = guarded(context.clone()) => result,
+            result = guarded(context.clone(), number) => result,
         };
         if let Some(reason) = result.details.missing_tool {
             return Ended::Skipped(reason);
         }
         let failed = number - first;
         tries.push(result.record(number));
+        if result.details.cut_by.is_some() {
+            let record = tries.pop().expect("a try was just added");
+            context.journal.write(Event::TryFailed { id: context.id.clone(), record });
+            return Ended::Interrupted;
+        }
         let fault = result.outcome.retryable();
         let full = if fault { refuses(&context.run_dir) } else { None };
         // On a full disk the trial is left to `resume`: no number of tries would have helped.
@@ -171,7 +185,7 @@ fn refuses(run: &Path) -> Option<String> {
 pub(crate) struct Trouble(Arc<OnceLock<String>>);
 
 impl Trouble {
-    fn set(&self, message: String, cancel: &Cancel) {
+    pub(crate) fn set(&self, message: String, cancel: &Cancel) {
         let _first = self.0.set(message);
         cancel.raise(Stage::Drain);
     }
@@ -183,20 +197,26 @@ impl Trouble {
 }
 
 /// A panic in a try is our fault and ends that try alone.
-async fn guarded(context: Arc<TrialContext>) -> TryResult {
+async fn guarded(context: Arc<TrialContext>, number: u32) -> TryResult {
     let began = Instant::now();
-    let task = tokio::spawn(attempt::run(context));
+    let (models, trial) = (context.models.clone(), context.id.path());
+    let task = tokio::spawn(attempt::run(context, number));
     // Dropping a join handle does not end its task, so the kill must go through an abort.
     let abort = AbortOnDrop(task.abort_handle());
     let joined = task.await;
     drop(abort);
     joined.unwrap_or_else(|error| {
         let reason = format!("the harness failed in this trial: {error}");
+        // What it spent until then is spent all the same.
+        let tally =
+            models.filter(|models| models.kept().knows(&trial)).map(|models| models.kept().end(&trial));
         TryResult {
             outcome: Outcome::Stopped { phase: Phase::Prepare, blame: Blame::Harness, reason },
             agent_exit: None,
-            usage: Usage::default(),
-            cost: None,
+            usage: tally.as_ref().map(Tally::usage).unwrap_or_default(),
+            cost: tally.and_then(|tally| tally.cost()),
+            reported: None,
+            simulated: false,
             durations: Durations { total: began.elapsed().as_millis() as u64, ..Durations::default() },
             details: attempt::Details::default(),
         }
@@ -237,6 +257,11 @@ fn back_off(failed: u32, context: &TrialContext) -> Duration {
 fn finish(context: &TrialContext, last: TryResult, tries: Vec<TryRecord>, started_ms: i64) -> TrialRecord {
     let usage = tries.iter().fold(Usage::default(), |sum, one| sum.plus(&one.usage));
     let costs: Vec<_> = tries.iter().filter_map(|one| one.cost).collect();
+    // What the gateway counted and could not price is unknown, and makes the sum so.
+    let unpriced = |one: &TryRecord| one.cost.is_none() && one.usage.requests.is_some_and(|made| made > 0);
+    let metered = context.models.as_ref().is_some_and(|models| models.route(&context.id).is_some());
+    let unknown = costs.is_empty() || (metered && tries.iter().any(unpriced));
+    let reported = tries.iter().filter_map(|one| one.reported).reduce(SelfReport::plus);
     let details = last.details;
     TrialRecord {
         id: context.id.clone(),
@@ -249,7 +274,9 @@ fn finish(context: &TrialContext, last: TryResult, tries: Vec<TryRecord>, starte
         steps: details.steps,
         tests: details.tests,
         usage,
-        cost: (!costs.is_empty()).then(|| costs.into_iter().sum()),
+        cost: (!unknown).then(|| costs.into_iter().sum()),
+        reported,
+        simulated: last.simulated,
         diff: details.diff,
         durations: last.durations,
         cpu_ms: details.cpu_ms,

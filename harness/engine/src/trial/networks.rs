@@ -17,8 +17,14 @@ pub(super) struct Mark {
 
 impl Attempt {
     /// The agent's.
+    /// Where nothing was to be reached, an agent with a model has the gateway's listener, and nothing else.
     pub(super) fn agent_network(&self, step: &Step) -> NetworkMode {
-        self.unless_told(self.context.task.agent_network(step))
+        let asked = self.context.task.agent_network(step);
+        let told = self.context.settings.network.is_some();
+        match asked {
+            NetworkMode::None if self.traffic.is_some() && !told => NetworkMode::Gateway,
+            _ => self.unless_told(asked),
+        }
     }
 
     /// The tests'.

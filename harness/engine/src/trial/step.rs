@@ -32,7 +32,8 @@ impl Attempt {
         let place = Setting::of(&context, image, step);
         let limits = PhaseLimits::of(&context, step);
         within(limits.prepare, Phase::Prepare, self.make_ready(&**sandbox, &place, step)).await?;
-        let session = Session {
+        let mut session = Session {
+            model: None,
             sandbox: &**sandbox,
             task: &context.task,
             step,
@@ -45,12 +46,23 @@ impl Attempt {
         let unable = self.set_up(&session).await?;
         let network = self.agent_network(step);
         within(HANDLING, Phase::Prepare, async { Ok(self.switch(&**sandbox, &network).await?) }).await?;
+        let open = within(HANDLING, Phase::Prepare, self.open_traffic(&**sandbox, step.name.clone())).await?;
+        let unroutable = self.without_a_way(&**sandbox, &network).await;
         self.enter(Phase::Solve);
-        let report = match unable {
+        session.model = open.as_ref().map(|open| open.access.clone());
+        let mut report = match unable {
             Some(report) => report,
-            None => self.solve(&session).await?,
+            None => self.while_allowed(self.solve(&session)).await?,
         };
         self.enter(Phase::Capture);
+        // From here on nothing inside reaches a model.
+        drop(session);
+        drop(open);
+        // After a time-out nothing of the agent's may go on working; what ended by itself may have left a service on purpose.
+        let cut = matches!(report.exit, AgentExit::TimedOut | AgentExit::Budget | AgentExit::Cancelled);
+        if cut || self.was_refused() {
+            within(HANDLING, Phase::Capture, async { Ok(sandbox.kill_all().await?) }).await?;
+        }
         self.usage = self.usage.plus(&report.usage);
         self.cost = match (self.cost, report.cost) {
             (None, None) => None,
@@ -60,10 +72,9 @@ impl Attempt {
         if let Some(message) = &report.message {
             self.note("agent_said", Severity::Info, message.chars().take(500).collect());
         }
-        // After a time-out nothing of the agent's may go on working; what ended by itself may have left a service on purpose.
-        if matches!(report.exit, AgentExit::TimedOut | AgentExit::Budget | AgentExit::Cancelled) {
-            within(HANDLING, Phase::Capture, async { Ok(sandbox.kill_all().await?) }).await?;
-        }
+        self.note_direct_calls(&**sandbox, &network, unroutable).await;
+        self.close_traffic(&mut report).await?;
+        self.agent_exit = Some(report.exit);
         let changes = within(limits.capture, Phase::Capture, self.capture(&**sandbox, step, &place)).await?;
         self.enter(Phase::Verify);
         let verified = async {

@@ -11,11 +11,18 @@ pub(super) struct Stop {
     pub(super) lasting: bool,
     /// The sandbox was gone.
     pub(super) lost: bool,
+    /// Whose budget, or which provider, cut the try short: it is left for `resume`.
+    pub(super) cut_by: Option<String>,
 }
 
 impl Stop {
     pub(super) fn new(blame: Blame, reason: impl Into<String>) -> Stop {
-        Stop { blame, reason: reason.into(), lasting: false, lost: false }
+        Stop { blame, reason: reason.into(), lasting: false, lost: false, cut_by: None }
+    }
+
+    /// Cut short by what is no doing of the trial's: shown, and left out of everything else.
+    pub(super) fn cut(by: &str, reason: String) -> Stop {
+        Stop { cut_by: Some(by.to_owned()), ..Stop::new(Blame::Harness, reason) }
     }
 }
 
@@ -34,6 +41,6 @@ impl From<SandboxError> for Stop {
         }
         let lasting = matches!(error, SandboxError::Unsupported { .. });
         let lost = matches!(error, SandboxError::Lost { .. });
-        Stop { blame: error.blame(), reason, lasting, lost }
+        Stop { blame: error.blame(), reason, lasting, lost, cut_by: None }
     }
 }

@@ -150,6 +150,7 @@ impl World {
             cells: self.cells.clone(),
             backend: self.backend.clone(),
             settings: self.settings.clone(),
+            models: None,
             cancel: self.cancel.clone(),
             watcher: Box::new(move |event| {
                 seen.lock().unwrap().push(event.clone());
@@ -264,6 +265,8 @@ pub(crate) fn manifest() -> Manifest {
         skipped: Vec::new(),
         machine: BTreeMap::new(),
         sandbox: SandboxNote::default(),
+        models: BTreeMap::new(),
+        prices: None,
     }
 }
 

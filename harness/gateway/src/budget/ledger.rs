@@ -84,6 +84,8 @@ struct Open {
 pub struct Ledger {
     budgets: Budgets,
     accounts: BTreeMap<Scope, Account>,
+    /// What others have spent of the same budgets.
+    elsewhere: BTreeMap<Scope, Amounts>,
     open: BTreeMap<u64, Open>,
     stopped: BTreeMap<String, Refusal>,
     next_id: u64,
@@ -95,6 +97,7 @@ impl Ledger {
         Ledger {
             budgets,
             accounts: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
             open: BTreeMap::new(),
             stopped: BTreeMap::new(),
             next_id: 0,
@@ -117,6 +120,11 @@ impl Ledger {
         account.spent = account.spent.plus(amounts);
     }
 
+    /// Says what others have spent or reserved of a budget by now, in all; it replaces what was said before.
+    pub fn set_elsewhere(&mut self, scope: Scope, amounts: Amounts) {
+        self.elsewhere.insert(scope, amounts);
+    }
+
     /// Reserves the worst case of a request, with a lower output cap where the limits leave less than it asks for. A trial
     /// that was stopped stays stopped: a smaller request might fit, and what came out would depend on which came first.
     pub fn reserve(&mut self, ask: &Ask) -> (Verdict, Option<Line>) {
@@ -128,7 +136,10 @@ impl Ledger {
         let mut lowered_by = None;
         for scope in ask.scopes() {
             let limits = *self.budgets.of(&scope);
-            let account = self.accounts.get(&scope).copied().unwrap_or_default();
+            let mut account = self.accounts.get(&scope).copied().unwrap_or_default();
+            if let Some(others) = self.elsewhere.get(&scope) {
+                account.spent = account.spent.plus(*others);
+            }
             if let Some(limit) = limits.wall_ms {
                 let used = account.first_ms.map_or(0, |first| ask.now_ms.saturating_sub(first));
                 if used >= limit {
@@ -385,6 +396,20 @@ mod tests {
         assert_eq!((refusal.scope.kind(), refusal.used), ("day", 5000));
         assert_eq!(ledger.settle(grant.id, cost(1), false), None);
         assert_eq!(ledger.release(grant.id), None);
+    }
+
+    #[test]
+    fn reserve_counts_what_others_spend_and_leaves_scripts_out_of_days() {
+        let mut ledger = Ledger::new(Budgets { day: tokens(2000), ..Budgets::default() });
+        let today = || Scope::Day("2026-11-21".to_owned());
+        ledger.set_elsewhere(today(), Amounts { tokens: 1500, ..Amounts::default() });
+        let simulated = Ask { day: String::new(), ..ask("script", 1000, Some(5000)) };
+        assert_eq!(granted(&mut ledger, &simulated).reserved.tokens, 6000);
+        let refusal = refused(&mut ledger, &ask("t", 400, Some(300)));
+        assert_eq!((refusal.scope, refusal.used), (today(), 1500));
+        // What they settle for less than they had reserved is free again.
+        ledger.set_elsewhere(today(), Amounts { tokens: 1000, ..Amounts::default() });
+        granted(&mut ledger, &ask("u", 400, Some(300)));
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub enum Scope {
     Variant(String),
     /// The run.
     Run,
-    /// One day, `YYYY-MM-DD`, of all runs.
+    /// One day, `YYYY-MM-DD`, of all runs; empty for what is no day's spending, which is never limited.
     Day(String),
 }
 
@@ -72,6 +72,11 @@ pub struct Limits {
     pub wall_ms: Option<u64>,
 }
 
+impl Limits {
+    /// No limit at all.
+    const NONE: Limits = Limits { tokens: None, nano_usd: None, requests: None, wall_ms: None };
+}
+
 /// The limits of every kind of scope.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -96,6 +101,7 @@ impl Budgets {
             Scope::Trial(_) => &self.trial,
             Scope::Variant(_) => &self.variant,
             Scope::Run => &self.run,
+            Scope::Day(day) if day.is_empty() => &Limits::NONE,
             Scope::Day(_) => &self.day,
         }
     }

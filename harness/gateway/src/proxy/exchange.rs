@@ -37,6 +37,11 @@ const TIER_MARGIN: u64 = 130;
 /// How often a request that waits for others looks again, should it have missed them.
 const WAIT_STEP: Duration = Duration::from_millis(250);
 
+/// What an agent may call a request: a phase of its own, or a sub-agent. For the record alone; never forwarded.
+const LABEL: &str = "x-harness-label";
+/// Longest label that is kept.
+const LABEL_CHARS: usize = 100;
+
 /// Headers that belong to one connection, or that we set ourselves. Without `accept-encoding` answers come as they are, so
 /// that they can be read as they pass.
 const DROPPED: &[&str] = &[
@@ -52,6 +57,7 @@ const DROPPED: &[&str] = &[
     "content-encoding",
     "accept-encoding",
     "expect",
+    LABEL,
 ];
 /// The same of answers; their encoding stays what it is.
 const DROPPED_OF_ANSWERS: &[&str] =
@@ -128,7 +134,8 @@ impl Exchange {
             at_ms: now_ms(),
             wire: self.wire.name().to_owned(),
             upstream: self.upstream.spec.name.clone(),
-            simulated: matches!(self.upstream.spec.target, Target::Script(_)),
+            simulated: self.upstream.is_simulated(),
+            label: header(&self.headers, LABEL).map(|label| label.chars().take(LABEL_CHARS).collect()),
             request_bytes: body.len() as u64,
             ..ExchangeRecord::default()
         };
@@ -216,7 +223,8 @@ impl Exchange {
         Ask {
             trial: self.caller.trial.clone(),
             variant: self.caller.variant.clone(),
-            day: day_of(now_ms),
+            // What a script says costs nobody anything: it is no day's spending.
+            day: if self.upstream.is_simulated() { String::new() } else { day_of(now_ms) },
             now_ms,
             input,
             output_cap: facts.output_cap,
@@ -230,7 +238,8 @@ impl Exchange {
     async fn reserve(&self, ask: &Ask) -> Result<Grant, crate::budget::Refusal> {
         loop {
             let settled = self.gateway.settled.notified();
-            let (verdict, line) = self.gateway.ledger().reserve(&Ask { now_ms: now_ms(), ..ask.clone() });
+            let ask = Ask { now_ms: now_ms(), ..ask.clone() };
+            let (verdict, line) = self.gateway.journal.reserve(&mut self.gateway.ledger(), &ask);
             match verdict {
                 Verdict::Granted(grant) => {
                     if let Some(line) = &line {

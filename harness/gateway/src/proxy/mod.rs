@@ -24,7 +24,7 @@ pub use retry::Patience;
 pub use server::Access;
 pub use upstream::{Health, Target, Timeouts, Upstream, UpstreamSpec};
 
-use crate::budget::{Ledger, Line};
+use crate::budget::{Ask, Ledger, Line, Verdict};
 use crate::redact::Redactor;
 use crate::tokens::Counter;
 
@@ -34,6 +34,12 @@ pub trait Journal: Send + Sync {
     fn ledger(&self, line: &Line);
     /// A request is over.
     fn exchange(&self, record: ExchangeRecord);
+    /// Reserves. Whoever shares a budget with others, such as that of a day, looks here at what they have spent
+    /// ([`Ledger::set_elsewhere`]) and tells them of the line, before anybody else can ask. The line is told again by
+    /// [`Journal::ledger`].
+    fn reserve(&self, ledger: &mut Ledger, ask: &Ask) -> (Verdict, Option<Line>) {
+        ledger.reserve(ask)
+    }
 }
 
 /// What a gateway is made of.

@@ -33,6 +33,9 @@ pub struct ExchangeRecord {
     pub trial: String,
     /// Which of the trial's, counted from 0.
     pub request: u64,
+    /// What the agent called it, in `x-harness-label`: a phase of its own, or a sub-agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// When it came, in milliseconds since 1970.
     pub at_ms: u64,
     /// On which wire.
@@ -61,6 +64,9 @@ pub struct ExchangeRecord {
     pub error: Option<String>,
     /// Tokens in exclusive buckets; its `source` says whether they are an estimate. `None` when nothing was forwarded.
     pub usage: Option<Usage>,
+    /// Searches of the web that the provider made for it.
+    #[serde(default)]
+    pub web_searches: u64,
     /// The provider's own usage.
     pub raw_usage: Option<serde_json::Value>,
     /// Our estimate of the input before, to be held against what came out.

@@ -111,6 +111,7 @@ impl Settlement {
         record.prices = priced.source.map(|source| format!("{} ({})", source.table, source.date));
         record.price_warnings = priced.warnings.iter().map(ToString::to_string).collect();
         record.usage = Some(usage);
+        record.web_searches = web_searches;
         let tokens = Buckets::of(&usage).map_or(grant.reserved.tokens, |buckets| {
             buckets.input().saturating_add(buckets.visible).saturating_add(buckets.reasoning)
         });

@@ -125,6 +125,7 @@ impl Connections {
 struct State {
     down_since: Option<Instant>,
     refusing: Option<String>,
+    gave_up: bool,
 }
 
 /// What is sent.
@@ -198,6 +199,21 @@ impl Upstream {
             (None, Some(since)) => Health::Down(since.elapsed()),
             (None, None) => Health::Up,
         }
+    }
+
+    /// Whether it has been down for longer than our patience: since then nothing was answered, and every request fails at once.
+    pub fn has_outlasted_patience(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).gave_up
+    }
+
+    /// Its name in settings and records.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Whether it is a script: simulated, no money spent.
+    pub fn is_simulated(&self) -> bool {
+        matches!(self.spec.target, Target::Script(_))
     }
 
     /// Sends, and sends again while that helps and our patience lasts. An answer may still be an error.
@@ -320,6 +336,7 @@ impl Upstream {
     fn note_answer(&self, status: u16, body: &[u8]) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.down_since = None;
+        state.gave_up = false;
         let key_from = match &self.spec.target {
             Target::Http { key_from, .. } => key_from.as_str(),
             Target::Script(_) => "the script",
@@ -343,7 +360,9 @@ impl Upstream {
         let since = *state.down_since.get_or_insert_with(Instant::now);
         // Spreads callers; nothing depends on its quality.
         let luck = f64::from(since.elapsed().subsec_nanos() % 1000) / 1000.0;
-        self.spec.patience.next(attempts, since.elapsed(), asked, luck)
+        let wait = self.spec.patience.next(attempts, since.elapsed(), asked, luck);
+        state.gave_up |= wait.is_none();
+        wait
     }
 }
 

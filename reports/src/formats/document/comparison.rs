@@ -1,6 +1,6 @@
 //! A comparison: the sides, what differs between them, and the tasks that flipped.
 
-use super::{Block, listed, numbers, table_of, text};
+use super::{Block, listed, numbers, spending, table_of, text};
 use crate::compare::{Change, Comparison, SideSummary, TaskCell, TaskRow};
 use crate::formats::Look;
 use crate::grid::{Cell, Column, Grid, Paint};
@@ -19,6 +19,9 @@ pub(in crate::formats) fn compared(comparison: &Comparison, look: &Look) -> Vec<
     let tasks = plural(comparison.tasks, "task");
     blocks.push(text(Paint::Plain, &format!("{tasks} that all took part in{left}")));
     blocks.push(Block::Table(side_table(&comparison.sides)));
+    for side in &comparison.sides {
+        blocks.extend(spending(&side.label, &side.summary).map(|spent| text(Paint::Plain, &spent)));
+    }
     blocks.push(Block::Table(difference_table(comparison)));
     let flips: Vec<&TaskRow> = comparison.rows.iter().filter(|row| row.change != Change::Same).collect();
     let same = comparison.rows.len() - flips.len();

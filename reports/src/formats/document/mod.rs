@@ -47,6 +47,28 @@ fn numbers(variant: &VariantSummary) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// What a variant with a model used, in all and for each task.
+fn spending(label: &str, variant: &VariantSummary) -> Option<String> {
+    let (cost, tokens) = (&variant.cost_usd, &variant.tokens);
+    variant.model.as_ref()?;
+    tokens.requests.sum.filter(|requests| *requests > 0.0)?;
+    let usd = |value: Option<f64>| or_unknown(value, show::usd);
+    let count = |value: Option<f64>| or_unknown(value, |value| show::count(value.round() as u64));
+    let simulated =
+        if variant.simulated { " (its model is a script: simulated, no money was spent)" } else { "" };
+    let least = if cost.unknown > 0 { "at least " } else { "" };
+    Some(format!(
+        "cost of {}{simulated}: {least}{} and {} tokens in all; {} and {} a task; {} and {} a solved task",
+        label,
+        usd(cost.total),
+        count(tokens.total.sum),
+        usd(cost.per_task),
+        count(tokens.per_task),
+        usd(cost.per_solved_task),
+        count(tokens.per_solved_task),
+    ))
+}
+
 /// How soon a number gives way when the terminal is narrow.
 fn rank(name: &str) -> u8 {
     match name {

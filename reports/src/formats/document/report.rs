@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use harness_core::Severity;
 
-use super::{Block, listed, numbers, table_of, text};
+use super::{Block, listed, numbers, spending, table_of, text};
 use crate::formats::Look;
 use crate::grid::{Cell, Column, Grid, Paint};
 use crate::results::{OutcomeName, Results, TrialRow};
@@ -64,6 +64,13 @@ pub(in crate::formats) fn reported(results: &Results, look: &Look) -> Vec<Block>
     blocks.extend(listed("invalid", limit, invalid));
     let unfinished = run.unfinished.iter().map(|one| {
         let state = if one.started { "started" } else { "not started" };
+        let cut = one.tries.last().filter(|last| last.cut_by.is_some());
+        if let Some(reason) = cut.and_then(|last| last.verdict.reason.as_deref()) {
+            return (
+                one.task.as_str(),
+                format!("{}, attempt {}: cut short: {reason}", one.variant, one.attempt),
+            );
+        }
         let tries = match one.tries.len() {
             0 => String::new(),
             1 => ", 1 failed try".to_owned(),
@@ -109,6 +116,9 @@ fn variant_notes(results: &Results) -> Vec<Block> {
                 plural(harness + task, "stopped trial"),
             );
             blocks.push(text(Paint::Odd, &note));
+        }
+        if let Some(spent) = spending(&variant.name, variant) {
+            blocks.push(text(Paint::Plain, &spent));
         }
         let unknown = &variant.unknown;
         let counts = [
