@@ -1,6 +1,7 @@
 //! Agents: what can be told to solve a task. The trait stands beside the list of its implementations.
 
 mod command;
+mod core;
 mod host_program;
 mod noop;
 mod oracle;
@@ -22,7 +23,7 @@ pub use settings::{SettingError, SettingSpec};
 pub(crate) use script::script_argv;
 
 /// All agents, in the order in which `list agents` shows them.
-pub const AGENTS: &[&dyn AgentKind] = &[&oracle::Oracle, &noop::Noop, &command::CommandKind];
+pub const AGENTS: &[&dyn AgentKind] = &[&core::CoreKind, &oracle::Oracle, &noop::Noop, &command::CommandKind];
 
 /// The agent of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn AgentKind> {
