@@ -127,6 +127,10 @@ impl Core {
 
 #[async_trait]
 impl Agent for Core {
+    fn asks_from_inside(&self) -> bool {
+        false
+    }
+
     async fn work(&self, session: &Session<'_>) -> Result<AgentReport, SandboxError> {
         let crashed = |message: String| AgentReport {
             message: Some(message),
@@ -252,4 +256,46 @@ fn write_trajectory(session: &Session<'_>, file: &Path) -> Result<(), SandboxErr
         None => "trajectory.json".to_owned(),
     };
     std::fs::write(session.log.with_file_name(name), document.to_string()).map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configured(model: Option<&str>, given: &[(&str, &str)]) -> Result<Arc<dyn Agent>, String> {
+        let given = given.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect();
+        let given = settings::check(NAME, CoreKind.settings(), &given).map_err(|error| error.to_string())?;
+        CoreKind.configure(model, &given).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn core_names_the_setting_that_a_model_does_not_have() {
+        assert!(configured(Some("scripted/starter"), &[("effort", "dynamic"), ("seed", "1")]).is_ok());
+        assert!(configured(Some("mine/qwen3-coder"), &[("temperature", "0.2"), ("seed", "1")]).is_ok());
+        for (model, given, says) in [
+            (None, ("plan", "on"), "needs a model: --model PROVIDER/MODEL"),
+            (Some("gpt-5"), ("plan", "on"), "needs a model"),
+            (
+                Some("openai/gpt-5"),
+                ("temperature", "1"),
+                "\"temperature\" of the agent core is not supported",
+            ),
+            (
+                Some("anthropic/claude-sonnet-4-5"),
+                ("seed", "1"),
+                "\"seed\" of the agent core is not supported",
+            ),
+            (Some("openai/gpt-5"), ("subtask_model", "anthropic/x"), "of the same provider, openai/MODEL"),
+            (Some("openai/gpt-5"), ("tools", "bash,fly"), "\"fly\""),
+            (Some("openai/gpt-5"), ("speed", "1"), "has no setting \"speed\""),
+        ] {
+            let told = configured(model, &[given]).err().unwrap();
+            assert!(told.contains(says), "{given:?}: {told}");
+        }
+    }
+
+    #[test]
+    fn core_asks_from_the_host_alone() {
+        assert!(!configured(Some("scripted/starter"), &[]).unwrap().asks_from_inside());
+    }
 }

@@ -63,6 +63,12 @@ pub trait Agent: Send + Sync {
         Vec::new()
     }
 
+    /// Whether what asks its model is inside the sandbox. For an agent that asks from the host alone no way to the model is opened
+    /// inside: what it starts there cannot spend.
+    fn asks_from_inside(&self) -> bool {
+        true
+    }
+
     /// Whether it can try this task at all; `Err` is a sentence that says why not.
     ///
     /// # Errors
