@@ -133,11 +133,12 @@ pub async fn work(job: Job<'_>) -> Result<Report, Fault> {
     let mut cancel = job.cancel.clone();
     let cancelled = async {
         match &mut cancel {
-            // Whoever would cancel is gone: nobody will.
-            Some(cancel) => match cancel.wait_for(|cancelled| *cancelled).await {
-                Ok(_) => {}
-                Err(_) => std::future::pending().await,
-            },
+            Some(cancel) => {
+                // Whoever would cancel is gone: nobody will.
+                if cancel.wait_for(|cancelled| *cancelled).await.is_err() {
+                    std::future::pending().await
+                }
+            }
             None => std::future::pending().await,
         }
     };

@@ -346,13 +346,22 @@ impl<'a> Upstreams<'a> {
             .chain(by_task)
             .chain([folder.join(format!("{name}.toml")), PathBuf::from(name)])
             .collect();
-        let Some(file) = places.iter().find(|place| place.is_file()) else {
-            let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
-            let whose = task.map(|task| format!(" for the task {}", task.id)).unwrap_or_default();
-            return Err(invalid(format!("there is no script {name:?}{whose}"))
-                .hint(format!("looked for {}", places.join(", "))));
+        let found = places.iter().find(|place| place.is_file());
+        let (file, text) = match (found, bundled_script(name, task)?) {
+            (Some(file), _) => (file.clone(), small_text(file)?),
+            // Inside the program alone: what is called so lies on no disk.
+            (None, Some(text)) => {
+                let id = task.map(|task| task.id.to_string()).unwrap_or_default();
+                (PathBuf::from(format!("the bundled conversation {name}/{id}")), text)
+            }
+            (None, None) => {
+                let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+                let whose = task.map(|task| format!(" for the task {}", task.id)).unwrap_or_default();
+                return Err(invalid(format!("there is no script {name:?}{whose}"))
+                    .hint(format!("looked for {}", places.join(", "))));
+            }
         };
-        let text = small_text(file)?;
+        let file = &file;
         let digest = Digest::of(text.as_bytes());
         let price_provider = format!("{SCRIPTED}-{}", digest.short());
         if let Some(made) = self.scripts.get(file) {
@@ -398,6 +407,14 @@ impl<'a> Upstreams<'a> {
             )
         })
     }
+}
+
+/// What the scripted model says in a task of a bundled suite of this name.
+fn bundled_script(name: &str, task: Option<&Task>) -> Result<Option<String>, Failure> {
+    let (Some(bundled), Some(task)) = (suites::catalog::by_name(name), task) else { return Ok(None) };
+    let broken =
+        |error| Failure::new(Exit::Unexpected, format!("the bundled conversations cannot be read: {error}"));
+    Ok(bundled.conversations().map_err(broken)?.remove(task.id.as_str()))
 }
 
 /// The bundled prices, under the user's own file where the settings name one.

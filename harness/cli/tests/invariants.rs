@@ -77,9 +77,17 @@ fn crates_import_only_what_the_design_lets_them() {
         ("harness-grading", &["harness-core"][..]),
         ("harness-prices", &["harness-core"][..]),
         ("harness-gateway", &["harness-core", "harness-prices"][..]),
+        ("harness-agent", &["harness-core", "harness-sandbox", "harness-gateway"][..]),
         (
             "harness-engine",
-            &["harness-core", "harness-sandbox", "harness-grading", "harness-gateway", "harness-prices"][..],
+            &[
+                "harness-core",
+                "harness-sandbox",
+                "harness-grading",
+                "harness-gateway",
+                "harness-prices",
+                "harness-agent",
+            ][..],
         ),
         ("datasets", &["harness-core"][..]),
         ("suites", &["harness-core", "datasets"][..]),

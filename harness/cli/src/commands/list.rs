@@ -114,9 +114,12 @@ fn table(rows: &[Value]) -> String {
         let line = format!("{name:<width$}  {of}{}{about}", traits.concat());
         out.push_str(&fitted(line.trim_end()));
         out.push('\n');
-        for setting in row.get("settings").and_then(Value::as_array).into_iter().flatten() {
+        let settings = || row.get("settings").and_then(Value::as_array).into_iter().flatten();
+        let names = settings().filter_map(|setting| text(setting, "name")).map(|name| name.chars().count());
+        let longest = names.max().unwrap_or(0);
+        for setting in settings() {
             let line = format!(
-                "{:width$}  {:<8} {}",
+                "{:width$}  {:<longest$}  {}",
                 "",
                 text(setting, "name").unwrap_or_default(),
                 text(setting, "about").unwrap_or_default()

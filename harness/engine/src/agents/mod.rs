@@ -1,6 +1,7 @@
 //! Agents: what can be told to solve a task. The trait stands beside the list of its implementations.
 
 mod command;
+mod core;
 mod host_program;
 mod noop;
 mod oracle;
@@ -22,7 +23,7 @@ pub use settings::{SettingError, SettingSpec};
 pub(crate) use script::script_argv;
 
 /// All agents, in the order in which `list agents` shows them.
-pub const AGENTS: &[&dyn AgentKind] = &[&oracle::Oracle, &noop::Noop, &command::CommandKind];
+pub const AGENTS: &[&dyn AgentKind] = &[&core::CoreKind, &oracle::Oracle, &noop::Noop, &command::CommandKind];
 
 /// The agent of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn AgentKind> {
@@ -60,6 +61,12 @@ pub trait Agent: Send + Sync {
     /// Host folders that every sandbox of its trials shows read-only.
     fn mounts(&self) -> Vec<ReadOnlyMount> {
         Vec::new()
+    }
+
+    /// Whether what asks its model is inside the sandbox. For an agent that asks from the host alone no way to the model is opened
+    /// inside: what it starts there cannot spend.
+    fn asks_from_inside(&self) -> bool {
+        true
     }
 
     /// Whether it can try this task at all; `Err` is a sentence that says why not.

@@ -87,6 +87,8 @@ pub fn check(
             (SettingKind::Text | SettingKind::Path, Value::String(text)) if !text.is_empty() => {
                 Value::from(text.clone())
             }
+            // From a file numbers and switches come as what they are; each setting is read in one way only.
+            (SettingKind::Text, Value::Number(_) | Value::Bool(_)) => Value::from(value.to_string()),
             (SettingKind::Text | SettingKind::Path, _) => {
                 return Err(bad("must be a text that is not empty"));
             }

@@ -38,7 +38,9 @@ impl Attempt {
         let asked = self.context.task.agent_network(step);
         let told = self.context.settings.network.is_some();
         match asked {
-            NetworkMode::None if self.traffic.is_some() && !told => NetworkMode::Gateway,
+            NetworkMode::None if self.traffic.is_some() && self.context.agent.asks_from_inside() && !told => {
+                NetworkMode::Gateway
+            }
             _ => self.unless_told(asked),
         }
     }

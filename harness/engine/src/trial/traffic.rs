@@ -115,6 +115,10 @@ impl Attempt {
     ) -> Result<Option<Open>, Stop> {
         let Some(traffic) = &self.traffic else { return Ok(None) };
         traffic.models.kept().enter_step(&traffic.trial, step);
+        if !self.context.agent.asks_from_inside() {
+            let access = traffic.identity.access(&traffic.route, None);
+            return Ok(Some(Open { access, _listener: None }));
+        }
         // Where a sandbox can have no listener, agents on the host still reach the model.
         let (port, listener) = match sandbox.listen(0).await {
             Ok(listener) => {
