@@ -126,10 +126,7 @@ async fn all() {
             Case { calls: 4000, bytes: 4 << 10, new: 300, ..Case::default() },
         ),
         ("4 KB call, all of it new", Case { calls: 3000, bytes: 4 << 10, new: 4 << 10, ..Case::default() }),
-        (
-            "4 KB call, 32 at once",
-            Case { calls: 20_000, at_once: 32, bytes: 4 << 10, new: 300, ..Case::default() },
-        ),
+        ("4 KB call, 32 at once", Case { calls: 20_000, at_once: 32, bytes: 4 << 10, new: 300 }),
         ("100 KB request, 4 KB new", Case { calls: 1000, bytes: 100 << 10, new: 4 << 10, ..Case::default() }),
         ("1 MB request, 4 KB new", Case { calls: 300, bytes: 1 << 20, new: 4 << 10, ..Case::default() }),
         ("1 MB request, all of it new", Case { calls: 150, bytes: 1 << 20, new: 1 << 20, ..Case::default() }),
@@ -189,7 +186,7 @@ async fn memory(direct: &str) {
     const STREAMS: usize = 1000;
     let gateway = Served::start(direct, None);
     // Tables and pools are there before anything is counted.
-    let warm = Case { calls: 200, at_once: 8, bytes: 4 << 10, new: 300, ..Case::default() };
+    let warm = Case { calls: 200, at_once: 8, bytes: 4 << 10, new: 300 };
     load::calls(&gateway.address, &warm, None).await;
     let before = load::memory_of(gateway.child.id());
     let open = load::open_streams(&gateway.address, STREAMS).await;
