@@ -52,6 +52,8 @@ impl Attempt {
             None => self.solve(&session).await?,
         };
         self.enter(Phase::Capture);
+        // Once more: one that never began may not have said so by then.
+        self.look_at_entrypoint().await;
         self.usage = self.usage.plus(&report.usage);
         self.cost = match (self.cost, report.cost) {
             (None, None) => None,
