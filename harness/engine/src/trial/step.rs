@@ -56,6 +56,8 @@ impl Attempt {
             None => self.while_allowed(self.solve(&session)).await?,
         };
         self.enter(Phase::Capture);
+        // Once more: one that never began may not have said so by then.
+        self.look_at_entrypoint().await;
         // From here on nothing inside reaches a model.
         drop(session);
         drop(open);
