@@ -8,7 +8,8 @@ use benches::runner::Bench;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use harness_core::journal::Journal;
 use harness_core::{Event, RunId};
-use harness_engine::journal_writer::JournalWriter;
+use harness_engine::journal_writer::{JournalWriter, Opening};
+use harness_gateway::redact::Redactor;
 
 /// Trials in one measured run: enough that starting it does not show.
 const TRIALS: usize = 200;
@@ -78,8 +79,14 @@ fn write_events() -> Duration {
     let run = RunId::new("bench").expect("a valid id");
     let file = folder.path().join("journal.jsonl");
     let began = Instant::now();
-    let (writer, thread) = JournalWriter::start(file, &run, &Journal::default(), Box::new(|_| {}), || {})
-        .expect("the journal can be started");
+    let opening = Opening {
+        file,
+        run: &run,
+        read: &Journal::default(),
+        watcher: Box::new(|_| {}),
+        redactor: Redactor::new([]),
+    };
+    let (writer, thread) = JournalWriter::start(opening, || {}).expect("the journal can be started");
     for _ in 0..1000 {
         writer.write(Event::Warning { message: "something of the usual length".into() });
     }

@@ -94,6 +94,12 @@ pub const KNOWN: &[Known] = &[
         matters: true,
     },
     Known {
+        name: "image_quota_gb",
+        about: "images that were built or pulled on an engine, least recently used beyond this go; 0 means no limit",
+        default: || json!(100),
+        matters: false,
+    },
+    Known {
         name: "fail_fast",
         about: "start nothing new after the first trial that is not resolved",
         default: || json!(false),
@@ -387,6 +393,13 @@ impl Settings {
             .filter(|value| value.is_finite() && (0.0..=3.2e8).contains(value));
         let seconds = seconds.ok_or_else(|| self.bad(name, "must be a number of seconds, not negative"))?;
         Ok((seconds > 0.0).then(|| std::time::Duration::from_secs_f64(seconds)))
+    }
+
+    /// Gigabytes as bytes, where 0 means no limit.
+    pub fn gigabytes(&self, name: &'static str) -> Result<Option<u64>, Failure> {
+        let many = self.values[name].value.as_f64().filter(|value| (0.0..=1e6).contains(value));
+        let many = many.ok_or_else(|| self.bad(name, "must be a number of gigabytes, not negative"))?;
+        Ok((many > 0.0).then_some((many * 1e9) as u64))
     }
 
     /// A yes or no.

@@ -3,12 +3,12 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use harness_core::task::VerifierMode;
 use harness_core::{Digest, EnvironmentSource, EnvironmentSpec, Task};
 use harness_sandbox::{Backend, EnvironmentRequest, Image, Progress, SandboxError};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 /// Dockerfiles that are built ahead at once.
@@ -29,6 +29,8 @@ pub(crate) struct Environments {
     /// How many may still be made before one of them is wanted.
     room: Semaphore,
     state: Mutex<State>,
+    /// Told when one is ready that was not.
+    made: Notify,
 }
 
 #[derive(Default)]
@@ -38,6 +40,8 @@ struct State {
     /// Wanted by a trial: no head start any more.
     wanted: HashSet<Digest>,
     failed: HashMap<Digest, Failure>,
+    /// Made, and still held by somebody.
+    ready: HashMap<Digest, Weak<Image>>,
 }
 
 /// A description that is at fault.
@@ -54,6 +58,7 @@ impl Environments {
             logs: run_dir.join("environments"),
             room: Semaphore::new(jobs + SPARE),
             state: Mutex::default(),
+            made: Notify::new(),
         })
     }
 
@@ -125,6 +130,16 @@ impl Environments {
         }
     }
 
+    /// This environment, if it is ready at this moment. Does not count as wanting it.
+    pub(crate) fn ready(&self, digest: &Digest) -> Option<Arc<Image>> {
+        self.state.lock().expect("nothing panics while it is held").ready.get(digest)?.upgrade()
+    }
+
+    /// Returns when one more is ready.
+    pub(crate) async fn one_more(&self) {
+        self.made.notified().await;
+    }
+
     /// The environment, made or waited for.
     ///
     /// # Errors
@@ -161,6 +176,13 @@ impl Environments {
         }
         let quiet: Progress = Arc::new(|_| {});
         let made = self.backend.prepare(request, quiet).await;
+        if let Ok(image) = &made {
+            let mut state = self.state.lock().expect("nothing panics while it is held");
+            let before = state.ready.insert(request.digest.clone(), Arc::downgrade(image));
+            if before.is_none_or(|before| before.strong_count() == 0) {
+                self.made.notify_one();
+            }
+        }
         if let Err(SandboxError::Environment { message, log }) = &made {
             let mut state = self.state.lock().expect("nothing panics while it is held");
             let times = state.failed.get(&request.digest).map_or(0, |failure| failure.times) + 1;

@@ -21,8 +21,11 @@ use crate::journal_writer::{JournalWriteError, JournalWriter, Opening, Watcher};
 use crate::machine::Machine;
 use crate::models::{self, Halt, Models, ModelsSpec};
 use crate::run_dir::{RunDir, RunDirError};
-use crate::scheduler::{self, Ready};
+use crate::scheduler::{self, Ahead, Ready};
 use crate::trial::{TrialContext, Trouble};
+
+/// How long a backend may take to remove what it started ahead and nobody asked for.
+const FORGETTING: Duration = Duration::from_secs(90);
 
 /// Settings that all trials of a run share.
 #[derive(Debug, Clone, PartialEq)]
@@ -279,17 +282,22 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
             run: run.clone(),
         })
     };
-    let ran = scheduler::drain(
-        queue,
-        make,
-        scheduler::Rules {
-            settings: &settings,
-            cancel: &cancel,
-            journal: &writer,
-            models: models.as_deref(),
-        },
-    )
-    .await;
+    let told = Ahead {
+        backend: &*backend,
+        environments: &environments,
+        settings: &settings,
+        run: &run,
+        told: HashSet::new(),
+    };
+    let rules = scheduler::Rules {
+        settings: &settings,
+        cancel: &cancel,
+        journal: &writer,
+        models: models.as_deref(),
+    };
+    let ran = scheduler::drain(queue, make, told, rules).await;
+    // What cannot be removed now is found by its label later.
+    let _ = tokio::time::timeout(FORGETTING, backend.forget(&run)).await;
     // What nobody wants any more is not made.
     drop(ahead);
     end.finished += ran.finished;

@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness_core::{Event, Limits, Outcome, Task, TaskId, TrialId};
+use harness_sandbox::Backend;
 use tokio::task::JoinSet;
 
 use crate::cancel::{Cancel, Stage};
+use crate::environments::Environments;
 use crate::journal_writer::JournalWriter;
 use crate::machine::Reservations;
 use crate::models::Models;
 use crate::run::{Cell, RunSettings};
-use crate::trial::{Ended, TrialContext, run_trial};
+use crate::trial::{Ended, TrialContext, Whose, run_trial};
 
 /// How far behind the first waiting trial another may be and still pass it.
 const LOOK_AHEAD: usize = 32;
@@ -27,6 +29,36 @@ pub(crate) struct Ready {
     pub(crate) id: TrialId,
     pub(crate) task: Arc<Task>,
     pub(crate) cell: Cell,
+}
+
+/// Tells the backend which sandboxes the next trials will ask for, so that one that starts slowly is there when it is needed.
+pub(crate) struct Ahead<'a> {
+    pub(crate) backend: &'a dyn Backend,
+    pub(crate) environments: &'a Environments,
+    pub(crate) settings: &'a RunSettings,
+    pub(crate) run: &'a str,
+    /// Trials that it has been told of.
+    pub(crate) told: HashSet<TrialId>,
+}
+
+impl Ahead<'_> {
+    /// Of as many as run at once, each once, and only where that takes nothing but a start.
+    fn tell(&mut self, queue: &VecDeque<Ready>) {
+        for ready in queue.iter().take(self.settings.jobs.max(1)) {
+            let Some(image) = self.environments.ready(&ready.task.digest) else { continue };
+            if self.told.insert(ready.id.clone()) {
+                let whose = Whose {
+                    run: self.run,
+                    id: &ready.id,
+                    task: &ready.task,
+                    agent: &*ready.cell.agent,
+                    settings: self.settings,
+                    backend: self.backend,
+                };
+                self.backend.expect(&whose.agents_sandbox(image));
+            }
+        }
+    }
 }
 
 /// What was done.
@@ -54,6 +86,7 @@ const PROVIDER_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) async fn drain(
     queue: Vec<Ready>,
     mut make: impl FnMut(Ready) -> Arc<TrialContext>,
+    mut ahead: Ahead<'_>,
     rules: Rules<'_>,
 ) -> Ran {
     let Rules { settings, cancel, journal, models } = rules;
@@ -76,13 +109,19 @@ pub(crate) async fn drain(
             let ready = queue.remove(at).expect("the index was just found");
             let wants = ready.task.environment.limits;
             let task = ready.id.task.clone();
+            ahead.told.remove(&ready.id);
             let trial = make(ready);
             let handle = running.spawn(async move { (task, run_trial(trial).await) });
             limits.insert(handle.id(), wants);
         }
+        if cancel.stage() == Stage::Run && !ran.failed_fast {
+            ahead.tell(&queue);
+        }
         let waits = models.is_some() && !queue.is_empty() && running.len() < settings.jobs.max(1);
         let joined = tokio::select! {
+            biased;
             joined = running.join_next_with_id() => joined,
+            () = ahead.environments.one_more() => continue,
             () = tokio::time::sleep(PROVIDER_PAUSE), if waits => continue,
         };
         let Some(joined) = joined else { return ran };

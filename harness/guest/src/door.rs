@@ -44,6 +44,8 @@ pub(crate) fn run(path: &Path) -> io::Result<()> {
     if unsafe { libc::getpid() } != 1 {
         return Err(io::Error::other("not PID 1 of a process namespace"));
     }
+    // Not where the image says: what is mounted there could not be let go of.
+    std::env::set_current_dir("/")?;
     let listener = OwnedFd::from(UnixListener::bind(path)?);
     // Who may reach the folder may knock: the host need not be root.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;

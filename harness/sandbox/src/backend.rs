@@ -96,16 +96,23 @@ pub trait Backend: Send + Sync {
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError>;
 
     /// Says that a sandbox like this will soon be asked for: a backend whose sandboxes start slowly may start one ahead of
-    /// need, which [`Backend::create`] with equal image, limits, mounts and run then finds. Each call stands for one sandbox;
+    /// need, which [`Backend::create`] with equal labels, image, limits and mounts then finds. Each call stands for one sandbox;
     /// what nobody asks for is removed after a while, and by [`Backend::reap`] of its run. Returns at once; does nothing unless
     /// a backend says otherwise.
     fn expect(&self, _spec: &SandboxSpec) {}
+
+    /// Removes what [`Backend::expect`] started for this run and nobody asked for; returns when it is gone, or in a minute.
+    async fn forget(&self, _run: &str) {}
 
     /// Removes what dead owners left.
     ///
     /// # Errors
     /// When looking itself fails; single things that resist are named in the result.
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError>;
+
+    /// Sets how many bytes of images it may keep somewhere other than in its own state folder, from now on: beyond that the least
+    /// recently used go. `None` means as many as there is room for.
+    fn limit_images(&self, _bytes: Option<u64>) {}
 
     /// Removes the images that it keeps somewhere other than in its own state folder and that nobody uses; or says which.
     ///
@@ -180,6 +187,8 @@ pub struct Image {
     pub workdir: String,
     /// Its user; `None` means root.
     pub user: Option<String>,
+    /// Its ENTRYPOINT, which no backend starts; empty when it has none.
+    pub entrypoint: Vec<String>,
     /// What is lost in fidelity here, one sentence each.
     pub weaknesses: Vec<String>,
     /// The backend's own handle.

@@ -225,6 +225,14 @@ impl Backend for FaultBackend {
         Ok(Arc::new(FaultSandbox::new(inner, self.ledger.clone())))
     }
 
+    fn expect(&self, spec: &SandboxSpec) {
+        self.inner.expect(spec);
+    }
+
+    async fn forget(&self, run: &str) {
+        self.inner.forget(run).await;
+    }
+
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError> {
         let fault = self.ledger.enter(Call::Reap);
         disturbed(fault, Call::Reap, self.inner.reap(filter), async || ()).await
@@ -232,6 +240,10 @@ impl Backend for FaultBackend {
 
     async fn plan(&self, request: &EnvironmentRequest) -> Result<EnvironmentPlan, SandboxError> {
         self.inner.plan(request).await
+    }
+
+    fn limit_images(&self, bytes: Option<u64>) {
+        self.inner.limit_images(bytes);
     }
 
     async fn remove_images(&self, dry_run: bool) -> Result<RemovedImages, SandboxError> {

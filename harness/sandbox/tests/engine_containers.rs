@@ -35,6 +35,7 @@ const CHECKS: &[(&str, Check)] = checks!(
     two_harnesses_on_one_engine_leave_each_other_alone
     sixty_four_sandboxes_at_once
     nothing_of_ours_is_seen_inside
+    the_images_working_folder_is_there_though_nothing_was_put_into_it
     an_image_of_many_layers_has_its_programs_put_back_in_a_view
 );
 
@@ -282,6 +283,14 @@ async fn what_nobody_asked_for_goes_with_its_run(engine: Engine) -> Result<(), F
     same("one that is asked for afterwards", sh(&*sandbox, "true").await?.0, Exit::Code(0))?;
     backend.expect(&spec);
     until_listed(&*backend, &run, 2).await?;
+    // One that stands and one that is just being started.
+    backend.expect(&spec);
+    backend.forget("another").await;
+    until_listed(&*backend, &run, 3).await?;
+    backend.forget(&run).await;
+    until_listed(&*backend, &run, 1).await?;
+    backend.expect(&spec);
+    until_listed(&*backend, &run, 2).await?;
     sandbox.destroy().await?;
     drop((sandbox, backend));
     // A harness that ends leaves none.
@@ -337,6 +346,18 @@ async fn sixty_four_sandboxes_at_once(engine: Engine) -> Result<(), Failed> {
         end.await??;
     }
     until_listed(&*backend, &run, 0).await?;
+    Ok(())
+}
+
+async fn the_images_working_folder_is_there_though_nothing_was_put_into_it(
+    engine: Engine,
+) -> Result<(), Failed> {
+    let backend = engine.open().await?;
+    let image = engine.build(&*backend, &format!("FROM {}\nWORKDIR /deep/er\n", engine.image)).await?;
+    let sandbox = backend.create(spec(&image, "workdir")).await?;
+    let (exit, said) = sh(&*sandbox, "pwd").await?;
+    same("where commands run", (exit, said.lines().next()), (Exit::Code(0), Some("/deep/er")))?;
+    sandbox.destroy().await?;
     Ok(())
 }
 

@@ -78,6 +78,7 @@ fn bundle() -> Bundled {
         name: "tiny",
         toml: "sources = [\"tiny/tasks\"]",
         archive: Box::leak(archive.into_boxed_slice()),
+        conversations: &[],
     }
 }
 

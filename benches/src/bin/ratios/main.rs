@@ -6,10 +6,8 @@
 //! folder, a small root file system is put together from this machine's programs. Exits with 1 when a promise is not kept.
 #![expect(clippy::print_stdout, reason = "a program whose output is its purpose")]
 
-mod account;
 mod bench;
 mod root;
-mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -17,9 +15,9 @@ use std::time::Instant;
 
 use harness_sandbox::{RootFs, SandboxError};
 
-use account::Account;
 use bench::Bench;
-use table::{Limit, Table};
+use benches::account::Account;
+use benches::table::{Limit, Table};
 
 /// Memory that the harness holds in the last part.
 const BALLAST: usize = 2 << 30;

@@ -54,10 +54,13 @@ pub fn unknown(code: Exit, name: &str) -> Failure {
 }
 
 async fn open_kind(context: &Context, kind: &dyn BackendKind) -> Result<Arc<dyn Backend>, Failure> {
+    let quota = context.settings.gigabytes("image_quota_gb")?;
     let opened = kind.open(options(context)?).await;
-    opened.map_err(|error| {
+    let backend = opened.map_err(|error| {
         Failure::of(Exit::Unexpected, &error).hint("`harness doctor` says what is missing and how to mend it")
-    })
+    })?;
+    backend.limit_images(quota);
+    Ok(backend)
 }
 
 /// What a backend is opened with.

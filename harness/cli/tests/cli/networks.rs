@@ -32,7 +32,7 @@ fn task(room: &Room, id: &str, networks: &str, expected: [&str; 2]) {
         &format!("#!/bin/bash\n{ASK}ask \"$http_proxy\" > /app/agent\nenv > /app/env\n{stays}\nexit 0\n"),
     );
     let test = format!(
-        "#!/bin/bash\n{ASK}# What was said before now was said in the network of the agent.\n         : > /app/later\nsaid=$(ask \"$http_proxy\")\nsleep 1\necho \"agent $(cat /app/agent), tests $said, later $(sort -u /app/later | tr '\\n' ' ')\"\n\
+        "#!/bin/bash\n{ASK}# What was said before now, or is just being written, was said in the network of the agent.\n         sleep 1; : > /app/later\nsaid=$(ask \"$http_proxy\")\nsleep 1\necho \"agent $(cat /app/agent), tests $said, later $(sort -u /app/later | tr '\\n' ' ')\"\n\
          if [ \"$(cat /app/agent)\" = {agent} ] && [ \"$said\" = {verifier} ] && ! grep -qv -e 407 -e none /app/later; then echo 1; else echo 0; fi \
          > /logs/verifier/reward.txt\n"
     );

@@ -62,6 +62,8 @@ fn settings_are_shown_for_people() {
         most that all runs of the runs folder may spend on a day (UTC), dollars; 0 means no such limit
     fail_fast = false  (default)
         start nothing new after the first trial that is not resolved
+    image_quota_gb = 100  (default)
+        images that were built or pulled on an engine, least recently used beyond this go; 0 means no limit
     jobs = 3  (harness.toml)
         most trials at once
     max_cost = 0  (default)
@@ -119,7 +121,7 @@ fn a_wrong_setting_is_refused_with_the_file_and_what_there_is() {
     };
     assert_snapshot!(said("atempts = 2\n"), @r#"
     error: harness.toml: there is no setting "atempts"
-    hint: the settings are runs_dir, state_dir, jobs, attempts, retries, seed, timeout_multiplier, agent_timeout_sec, agent_timeout_max_sec, verifier_timeout_max_sec, sandbox, rootfs, network, fail_fast, prices, scripts_dir, budget_usd, budget_tokens, budget_requests, budget_sec, variant_budget_usd, variant_budget_tokens, max_cost, max_tokens_per_task, max_requests_per_task, max_model_sec_per_task, request_max_cost, request_max_tokens, day_budget_usd, day_budget_tokens, outage_sec, model_timeout_sec
+    hint: the settings are runs_dir, state_dir, jobs, attempts, retries, seed, timeout_multiplier, agent_timeout_sec, agent_timeout_max_sec, verifier_timeout_max_sec, sandbox, rootfs, network, image_quota_gb, fail_fast, prices, scripts_dir, budget_usd, budget_tokens, budget_requests, budget_sec, variant_budget_usd, variant_budget_tokens, max_cost, max_tokens_per_task, max_requests_per_task, max_model_sec_per_task, request_max_cost, request_max_tokens, day_budget_usd, day_budget_tokens, outage_sec, model_timeout_sec
     "#);
     assert_snapshot!(said("attempts = \"many\"\n"), @r#"error: harness.toml: attempts must be a number, not "many""#);
     assert_snapshot!(said("attempts = -1\n"), @"error: attempts must be a whole number that is not negative, not -1 (from harness.toml)");

@@ -295,6 +295,8 @@ impl Journal for Kept {
             Ended::UpstreamError if record.status >= 500 => {
                 tally.fault = Some(Fault::Failed(format!("{}: {}", record.upstream, said())));
             }
+            // Who is not to be compared with the recording any more stops by himself, and it is nobody's outage.
+            Ended::Missed => {}
             Ended::UpstreamError | Ended::AgentLeft | Ended::Refused | Ended::BadRequest | Ended::Stopped => {
             }
         }

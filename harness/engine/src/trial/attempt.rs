@@ -10,8 +10,9 @@ use harness_core::{
     AgentExit, Connections, DiffStat, Durations, Event, Finding, NanoUsd, Outcome, Phase, Severity,
     TestCounts, Usage,
 };
-use harness_sandbox::{Image, Sandbox, SandboxSpec};
+use harness_sandbox::{Image, Sandbox};
 
+use super::entrypoint::Entrypoint;
 use super::limits::{HANDLING, waits_for, within};
 use super::networks::Mark;
 use super::stop::Stop;
@@ -47,6 +48,8 @@ pub(super) struct Attempt {
     pub(super) context: Arc<TrialContext>,
     pub(super) phase: Phase,
     pub(super) marks: Vec<Mark>,
+    /// Of the agent's sandbox.
+    pub(super) entrypoint: Option<Entrypoint>,
     phase_began: Instant,
     durations: Durations,
     pub(super) agent_exit: Option<AgentExit>,
@@ -68,6 +71,7 @@ pub(super) async fn run(context: Arc<TrialContext>, number: u32) -> TryResult {
         context,
         phase: Phase::Prepare,
         marks: Vec::new(),
+        entrypoint: None,
         phase_began: began,
         durations: Durations::default(),
         agent_exit: None,
@@ -135,6 +139,7 @@ impl Attempt {
         self.enter(Phase::Teardown);
         let destroyed = tokio::time::timeout(Duration::from_secs(60), sandbox.destroy()).await;
         self.keep_connections(&*sandbox);
+        self.entrypoint = None;
         // What cannot be removed now is found by its label later; the verdict stands.
         match destroyed {
             Ok(Ok(usage)) => {
@@ -180,11 +185,8 @@ impl Attempt {
             verifier_network: other.map(|mode| mode.to_string()),
             weaknesses: context.backend.caps().weaknesses.iter().chain(&image.weaknesses).cloned().collect(),
         });
-        let spec = SandboxSpec {
-            mounts: context.agent.mounts(),
-            ..self.spec(image.clone(), "agent", &environment, network)
-        };
-        let sandbox = context.backend.create(spec).await?;
+        let sandbox = context.backend.create(context.whose().agents_sandbox(image.clone())).await?;
+        self.entrypoint = Entrypoint::start(&sandbox, &image, &context.dir.join("entrypoint.log"));
         Ok((sandbox, image))
     }
 }

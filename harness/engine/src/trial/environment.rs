@@ -3,12 +3,68 @@
 
 use std::sync::Arc;
 
-use harness_core::{Blame, EnvironmentSpec, NetworkMode};
-use harness_sandbox::{EnvironmentRequest, ExecSpec, Image, Labels, ProcessSpec, Sandbox, SandboxSpec};
+use harness_core::{Blame, EnvironmentSpec, NetworkMode, Task, TrialId};
+use harness_sandbox::{
+    Backend, EnvironmentRequest, ExecSpec, Image, Labels, ProcessSpec, Sandbox, SandboxSpec,
+};
 
+use super::TrialContext;
 use super::attempt::Attempt;
 use super::stop::Stop;
+use crate::agents::Agent;
 use crate::environments;
+use crate::run::RunSettings;
+
+/// As much of a trial as is known before it starts, and decides what its sandboxes are.
+pub(crate) struct Whose<'a> {
+    pub(crate) run: &'a str,
+    pub(crate) id: &'a TrialId,
+    pub(crate) task: &'a Task,
+    pub(crate) agent: &'a dyn Agent,
+    pub(crate) settings: &'a RunSettings,
+    pub(crate) backend: &'a dyn Backend,
+}
+
+impl TrialContext {
+    pub(super) fn whose(&self) -> Whose<'_> {
+        Whose {
+            run: &self.run,
+            id: &self.id,
+            task: &self.task,
+            agent: &*self.agent,
+            settings: &self.settings,
+            backend: &*self.backend,
+        }
+    }
+}
+
+impl Whose<'_> {
+    /// The sandbox that the agent works in.
+    pub(crate) fn agents_sandbox(&self, image: Arc<Image>) -> SandboxSpec {
+        let step = self.task.steps.first().expect("a task has at least one step");
+        let network = self.unless_told(self.task.agent_network(step)).clone();
+        let spec = self.sandbox(image, "agent", &self.task.environment, network);
+        SandboxSpec { mounts: self.agent.mounts(), ..spec }
+    }
+
+    /// A sandbox of this environment, for what comes `next` there.
+    fn sandbox(
+        &self,
+        image: Arc<Image>,
+        role: &str,
+        environment: &EnvironmentSpec,
+        next: NetworkMode,
+    ) -> SandboxSpec {
+        SandboxSpec {
+            labels: Labels { run: self.run.to_owned(), trial: self.id.path(), role: role.to_owned() },
+            image,
+            snapshot: None,
+            limits: environment.limits,
+            network: self.first_network(&environment.network, next),
+            mounts: Vec::new(),
+        }
+    }
+}
 
 impl Attempt {
     /// Builds or finds an environment. Its time for building is kept by the backend, which knows when building begins.
@@ -30,18 +86,7 @@ impl Attempt {
         environment: &EnvironmentSpec,
         next: NetworkMode,
     ) -> SandboxSpec {
-        SandboxSpec {
-            labels: Labels {
-                run: self.context.run.clone(),
-                trial: self.context.id.path(),
-                role: role.to_owned(),
-            },
-            image,
-            snapshot: None,
-            limits: environment.limits,
-            network: self.first_network(&environment.network, next),
-            mounts: Vec::new(),
-        }
+        self.context.whose().sandbox(image, role, environment, next)
     }
 
     /// Looks up the programs that the task says it needs, inside.

@@ -5,6 +5,7 @@ mod attempt;
 mod capture;
 mod diff;
 mod direct;
+mod entrypoint;
 mod environment;
 mod limits;
 mod networks;
@@ -28,6 +29,8 @@ use harness_core::{
     Blame, Durations, Event, NanoUsd, Outcome, Phase, Task, TrialId, TrialRecord, TryRecord, Usage, Variant,
 };
 use harness_sandbox::Backend;
+
+pub(crate) use environment::Whose;
 
 use crate::agents::Agent;
 use crate::cancel::{Cancel, Stage};

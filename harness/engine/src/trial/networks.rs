@@ -8,11 +8,27 @@ use harness_core::{Connections, NetworkMode, Phase, Step};
 use harness_sandbox::{Sandbox, SandboxError};
 
 use super::attempt::Attempt;
+use super::environment::Whose;
 
 /// When a phase began, by the clock that connections are recorded by.
 pub(super) struct Mark {
     pub(super) phase: Phase,
     pub(super) at_ms: i64,
+}
+
+impl Whose<'_> {
+    /// What a sandbox starts with: its environment's own where that reaches further than what comes next, since it is for making
+    /// ready; else what comes next.
+    pub(super) fn first_network(&self, own: &NetworkMode, next: NetworkMode) -> NetworkMode {
+        let own = self.unless_told(own);
+        let changes = self.backend.caps().network_per_phase;
+        if changes && own.is_wider_than(&next) { own.clone() } else { next }
+    }
+
+    /// The user's word goes over every task's.
+    pub(super) fn unless_told<'a>(&'a self, mode: &'a NetworkMode) -> &'a NetworkMode {
+        self.settings.network.as_ref().unwrap_or(mode)
+    }
 }
 
 impl Attempt {
@@ -34,17 +50,8 @@ impl Attempt {
         self.unless_told(self.context.task.verifier_network(step))
     }
 
-    /// What a sandbox starts with: its environment's own where that reaches further than what comes next, since it is for making
-    /// ready; else what comes next.
-    pub(super) fn first_network(&self, own: &NetworkMode, next: NetworkMode) -> NetworkMode {
-        let own = self.unless_told(own);
-        let changes = self.context.backend.caps().network_per_phase;
-        if changes && own.is_wider_than(&next) { own } else { next }
-    }
-
-    /// The user's word goes over every task's.
     fn unless_told(&self, mode: &NetworkMode) -> NetworkMode {
-        self.context.settings.network.as_ref().unwrap_or(mode).clone()
+        self.context.whose().unless_told(mode).clone()
     }
 
     /// Gives the sandbox the network of what comes next.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use harness_core::task::VerifierMode;
 use harness_core::{Blame, Healthcheck, Step};
-use harness_sandbox::{ExecSpec, Image, OutputSpec, ProcessSpec, PutOptions, Sandbox, Source};
+use harness_sandbox::{ExecSpec, Image, OutputSpec, ProcessSpec, PutOptions, Sandbox, SandboxError, Source};
 
 use super::TrialContext;
 use super::attempt::Attempt;
@@ -50,8 +51,26 @@ impl Attempt {
             cwd: Some("/".into()),
             ..ProcessSpec::shell(script)
         };
-        let folders = "mkdir -p /logs/agent /logs/artifacts && chmod 1777 /logs/agent /logs/artifacts && rm -rf /logs/agent/trajectory.json";
-        let made = sandbox.exec(ExecSpec::new(root(folders))).await?;
+        let mut folders = "mkdir -p /logs/agent /logs/artifacts && chmod 1777 /logs/agent /logs/artifacts && rm -rf /logs/agent/trajectory.json".to_owned();
+        if step.verifier.mode == VerifierMode::Shared {
+            // Solutions look whether it is there. It stays empty: what the tests write is in the verifier's own mount over it.
+            folders += " || exit 1; [ -e /logs/verifier ] || mkdir /logs/verifier; exit 0";
+        }
+        let mut folders = root(&folders);
+        let first = self.context.task.steps.first() == Some(step);
+        if first {
+            folders.cwd = Some(place.workdir.clone());
+        }
+        let made = match sandbox.exec(ExecSpec::new(folders)).await {
+            // Before anybody worked in it, it is what its description says.
+            Err(SandboxError::Inside { message }) if first => {
+                return Err(Stop::new(
+                    Blame::Task,
+                    format!("the environment cannot be worked in: {message}"),
+                ));
+            }
+            made => made?,
+        };
         if !made.exit.success() {
             let said = made.stderr.text();
             return Err(Stop::new(

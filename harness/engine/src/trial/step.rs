@@ -32,6 +32,7 @@ impl Attempt {
         let place = Setting::of(&context, image, step);
         let limits = PhaseLimits::of(&context, step);
         within(limits.prepare, Phase::Prepare, self.make_ready(&**sandbox, &place, step)).await?;
+        self.look_at_entrypoint().await;
         let mut session = Session {
             model: None,
             sandbox: &**sandbox,

@@ -17,6 +17,7 @@ use harness_sandbox::{
 };
 
 use super::attempt::Attempt;
+use super::entrypoint::Entrypoint;
 use super::programs::{Told, defend};
 use super::ready::{Setting, healthy};
 use super::step::Judged;
@@ -126,8 +127,10 @@ async fn untouched(
     let network = attempt.verifier_network(step);
     let spec = attempt.spec(image.clone(), "untouched", &context.task.environment, network);
     let sandbox = context.backend.create(spec).await?;
+    let entrypoint = Entrypoint::start(&sandbox, image, &context.dir.join("entrypoint-untouched.log"));
     let run = untouched_run(attempt, &*sandbox, step, place).await;
     let gone = sandbox.destroy().await;
+    drop(entrypoint);
     attempt.keep_connections(&*sandbox);
     if let Err(error) = gone {
         attempt.note(
@@ -221,8 +224,10 @@ async fn one_separate(
 ) -> Verified {
     let spec = attempt.spec(image.clone(), "verifier", environment, attempt.verifier_network(step));
     let sandbox = attempt.context.backend.create(spec).await?;
+    let entrypoint = Entrypoint::start(&sandbox, image, &attempt.context.dir.join("entrypoint-verifier.log"));
     let run = separate_run(attempt, &*sandbox, environment, step, place).await;
     let gone = sandbox.destroy().await;
+    drop(entrypoint);
     attempt.keep_connections(&*sandbox);
     if let Err(error) = gone {
         attempt.note(

@@ -126,6 +126,16 @@ impl Backend for Faulty {
         self.inner.prepare(request, progress).await
     }
 
+    fn expect(&self, spec: &SandboxSpec) {
+        self.inner.expect(spec);
+    }
+
+    async fn forget(&self, run: &str) {
+        // It has nothing to say, but it may never end.
+        let _ = self.faults.before("forget", None).await;
+        self.inner.forget(run).await;
+    }
+
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError> {
         let lose = self.faults.before("create", None).await?;
         let inner = self.inner.create(spec).await?;

@@ -1,7 +1,7 @@
 //! What breaks outside is ours: it is retried, kept on record, never scored, and never spreads to other trials.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -144,6 +144,7 @@ async fn each_outside_call_that_never_answers_is_given_up_and_retried() {
     fail_each_call_in_turn(Fault::Hang, 1).await;
 }
 
+/// `harbor.md` §5.5.
 #[tokio::test(start_paused = true)]
 async fn backend_that_dies_for_good_leaves_harness_faults_and_no_scores() {
     for from in [1, 7, 20, 60] {
@@ -205,6 +206,7 @@ impl Agent for Unlucky {
     }
 }
 
+/// `harbor.md` §5.13 and §5.15: a retry neither removes evidence nor forgets money.
 #[tokio::test(start_paused = true)]
 async fn every_try_is_kept_with_its_logs_and_its_tokens_and_money_are_counted() {
     let mut world = World::new();
@@ -288,6 +290,7 @@ impl Agent for Panicking {
     }
 }
 
+/// `harbor.md` §5.4.
 #[tokio::test(start_paused = true)]
 async fn panic_in_an_agent_is_a_harness_fault_of_that_trial_alone() {
     let mut world = World::new();
@@ -340,4 +343,37 @@ async fn agent_that_ignores_its_deadline_is_ended_by_the_engine_and_judged() {
     world.run().await;
     let record = world.record("one/deaf/1");
     assert_eq!((record.agent_exit, record.score), (Some(AgentExit::TimedOut), Some(0.0)));
+}
+
+/// `harbor.md` §5.12: each wait is about twice the one before, spread, and never more than a minute.
+#[tokio::test(start_paused = true)]
+async fn retries_wait_longer_each_time_and_not_all_at_once() {
+    let mut world = World::new();
+    world.settings.back_off = Duration::from_secs(10);
+    world.settings.retries = 5;
+    world.settings.jobs = 2;
+    world.plain("a");
+    world.plain("b");
+    world.agent("oracle", "oracle", &[]);
+    let times: Arc<Mutex<Vec<tokio::time::Instant>>> = Arc::default();
+    let seen = times.clone();
+    let faults = Faults::new(move |name, _| {
+        (name == "create").then(|| {
+            seen.lock().unwrap().push(tokio::time::Instant::now());
+            Fault::Fail
+        })
+    });
+    world.backend = Arc::new(Faulty { inner: world.backend.clone(), faults });
+    world.run().await;
+    for task in ["a", "b"] {
+        let record = world.record(&format!("{task}/oracle/1"));
+        assert_eq!(record.tries.len(), 6);
+        assert!(record.outcome.retryable(), "{:?}", record.outcome);
+    }
+    let times = times.lock().unwrap().clone();
+    let total = times[times.len() - 1] - times[0];
+    // At least the halves and at most the wholes of 10, 20, 40, 60 and 60 s.
+    assert!((Duration::from_secs(95)..Duration::from_secs(200)).contains(&total), "{total:?}");
+    let together = times[2..].windows(2).filter(|pair| pair[1] - pair[0] < Duration::from_millis(1)).count();
+    assert!(together <= 1, "they come back together: {times:?}");
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod agents;
+mod ahead;
 mod disk;
 mod environments;
 mod fault;

@@ -73,6 +73,7 @@ async fn jobs_bound_how_many_run_at_once() {
     }
 }
 
+/// `harbor.md` §5.14.
 #[tokio::test(start_paused = true)]
 async fn processors_and_memory_are_reservations() {
     let mut world = World::new();

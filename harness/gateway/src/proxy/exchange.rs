@@ -4,30 +4,29 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming as Body;
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 
 use harness_prices::{Served, ServiceTier};
 
 use super::body::AnswerBody;
+use super::detached::Detached;
 use super::feeder::Feeder;
+use super::http::{counted, header, plain, read_body, respond, set, upgrade_required};
 use super::record::{Ended, ExchangeRecord};
 use super::server::Access;
 use super::settlement::Settlement;
-use super::upstream::{Incoming, Outgoing, Target, Upstream};
+use super::upstream::{Incoming, Outgoing, Target, Unanswered, Upstream};
 use super::{Caller, Gateway, day_of, millis, now_ms};
 use crate::budget::{Ask, Grant, Verdict, WorstRates};
 use crate::meter::{Framing, Meter};
-use crate::stream::decode::{Decoder, Encoding, Sink};
+use crate::recording::{Cost, Ending};
+use crate::stream::decode::Encoding;
 use crate::wire::{
     ErrorAnswer, ErrorKind, Operation, ReadRequest, RequestFacts, Route, UsageStripper, Wire, Wish, by_name,
     recognise, without_key,
 };
 
-/// Longest request body.
-const BODY_BYTES: usize = 64 << 20;
 /// Longest error body passed on.
 const ERROR_BYTES: usize = 1 << 20;
 /// What a model's longest answer is taken for where no table says.
@@ -101,30 +100,29 @@ pub(super) async fn answer(
     let exchange =
         Exchange { gateway, caller, upstream, wire, route, path, headers, agent, begun: Instant::now() };
     match read_body(request.into_body(), &exchange.headers).await {
-        // A task of its own: when the agent goes away this future is dropped, but what was forwarded is answered and
-        // charged all the same.
-        Ok(body) => tokio::spawn(exchange.run(body)).await.unwrap_or_else(|_| {
+        // When the agent goes away this future is dropped, but what was forwarded is answered and charged all the same.
+        Ok(body) => Detached::new(exchange.run(body)).await.unwrap_or_else(|| {
             plain(wire.error(ErrorKind::UpstreamFailed, "the gateway failed; its log says why"))
         }),
         Err(kind) => plain(wire.error(kind, "the body cannot be read, or is larger than 64 MB")),
     }
 }
 
-struct Exchange {
-    gateway: Arc<Gateway>,
-    caller: Arc<Caller>,
-    upstream: Arc<Upstream>,
-    wire: &'static dyn Wire,
-    route: Route,
-    path: String,
-    headers: Vec<(String, String)>,
+pub(super) struct Exchange {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) caller: Arc<Caller>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) wire: &'static dyn Wire,
+    pub(super) route: Route,
+    pub(super) path: String,
+    pub(super) headers: Vec<(String, String)>,
     /// Alive as long as the agent's connection waits for the answer.
-    agent: Weak<()>,
-    begun: Instant,
+    pub(super) agent: Weak<()>,
+    pub(super) begun: Instant,
 }
 
 impl Exchange {
-    async fn run(self, body: Bytes) -> Response<AnswerBody> {
+    pub(super) async fn run(self, body: Bytes) -> Response<AnswerBody> {
         if self.route.operation == Operation::CountTokens {
             return self.count_tokens(body).await;
         }
@@ -167,41 +165,56 @@ impl Exchange {
             stream_usage: asks_usage,
             old_cap_name: self.upstream.spec.old_cap_name,
         };
-        let outgoing = Outgoing {
-            wire: self.wire,
-            path: &without_key(&self.path),
-            headers: self.forwarded_headers(),
-            body: if wish == Wish::default() { body.clone() } else { Bytes::from(read.edited(&wish)) },
-            faults: &self.caller.faults,
-        };
-        let settlement = Settlement {
+        let mut settlement = Settlement {
             gateway: Arc::clone(&self.gateway),
             upstream: Arc::clone(&self.upstream),
             grant: Some(grant),
             record,
             asked_tier: read.facts.tier.clone(),
             begun: self.begun,
+            tape: None,
+            ending: Ending::Complete,
+            kept: None,
         };
         if self.agent.strong_count() == 0 {
             // It went away while its request waited for others: nothing is forwarded for nobody.
-            let mut settlement = settlement;
             settlement.record.ended = Ended::AgentLeft;
             settlement.release();
             return respond(499, AnswerBody::whole(Bytes::new()));
         }
+        match self.play(&read.facts.model, read.facts.stream, &body).await {
+            Some(Ok(played)) => return self.replay(played, settlement, asks_usage).await,
+            Some(Err(miss)) => return self.missed(settlement, &miss),
+            None => {}
+        }
+        settlement.tape = self.tape(&settlement.record, &body).await;
+        let outgoing = Outgoing {
+            wire: self.wire,
+            trial: &self.caller.trial,
+            tokens: settlement.record.estimated_input,
+            model: &read.facts.model,
+            path: &without_key(&self.path),
+            headers: self.forwarded_headers(),
+            body: if wish == Wish::default() { body.clone() } else { Bytes::from(read.edited(&wish)) },
+            faults: &self.caller.faults,
+        };
         match self.upstream.send(&outgoing).await {
-            Err(unanswered) => {
-                let kind =
-                    if unanswered.timed_out { ErrorKind::UpstreamTimeout } else { ErrorKind::UpstreamFailed };
-                let mut settlement = settlement;
-                settlement.record.attempts = unanswered.attempts;
-                let message = self.gateway.redactor.redact_text(&unanswered.message);
-                settlement.unanswered(&message, unanswered.maybe_charged);
-                plain(self.wire.error(kind, &message))
-            }
+            Err(unanswered) => self.unanswered(&unanswered, settlement),
             Ok(incoming) if incoming.status >= 400 => self.upstream_error(incoming, settlement).await,
             Ok(incoming) => self.pass_on(incoming, settlement, asks_usage),
         }
+    }
+
+    pub(super) fn unanswered(
+        &self,
+        unanswered: &Unanswered,
+        mut settlement: Settlement,
+    ) -> Response<AnswerBody> {
+        let kind = if unanswered.timed_out { ErrorKind::UpstreamTimeout } else { ErrorKind::UpstreamFailed };
+        settlement.record.attempts = unanswered.attempts;
+        let message = self.gateway.redactor.redact_text(&unanswered.message);
+        settlement.unanswered(&message, unanswered.timed_out, unanswered.maybe_charged);
+        plain(self.wire.error(kind, &message))
     }
 
     /// What the request asks of the budgets.
@@ -279,7 +292,7 @@ impl Exchange {
     }
 
     /// The provider's own error, for the agent to see: it may be able to do something about it.
-    async fn upstream_error(
+    pub(super) async fn upstream_error(
         &self,
         mut incoming: Incoming,
         mut settlement: Settlement,
@@ -290,6 +303,17 @@ impl Exchange {
         let said = meter.finish().answer.error;
         settlement.record.attempts = incoming.attempts;
         settlement.record.status = incoming.status;
+        if let Some(tape) = &mut settlement.tape {
+            // As the agent gets it: unpacked or not, it was read whole.
+            let headers: Vec<(String, String)> = incoming
+                .headers
+                .iter()
+                .filter(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+                .cloned()
+                .collect();
+            tape.answered(incoming.status, &headers, incoming.attempts);
+            tape.piece(&Bytes::from(body.clone())).await;
+        }
         settlement.upstream_error(said);
         let mut response = respond(incoming.status, AnswerBody::whole(body));
         if let Some(kind) = header(&incoming.headers, "content-type") {
@@ -300,18 +324,25 @@ impl Exchange {
     }
 
     /// Passes an answer on byte for byte, while a task reads it and meters.
-    fn pass_on(&self, incoming: Incoming, mut settlement: Settlement, strips: bool) -> Response<AnswerBody> {
+    pub(super) fn pass_on(
+        &self,
+        incoming: Incoming,
+        mut settlement: Settlement,
+        strips: bool,
+    ) -> Response<AnswerBody> {
         let record = &mut settlement.record;
         record.attempts = incoming.attempts;
         record.status = incoming.status;
         record.headers_ms = Some(millis(self.begun));
+        if let Some(tape) = &mut settlement.tape {
+            tape.answered(incoming.status, &incoming.headers, incoming.attempts);
+        }
         let framing = Framing::of(record.stream, header(&incoming.headers, "content-type"));
         let encoding = Encoding::parse(header(&incoming.headers, "content-encoding").unwrap_or_default());
         // A packed stream cannot be stripped; we have not asked for one.
         let strips = strips && framing == Framing::Events && encoding == Some(Encoding::Identity);
         let length = header(&incoming.headers, "content-length").and_then(|length| length.parse().ok());
-        let (feed, body) = AnswerBody::fed(length.filter(|_| !strips));
-        let mut response = respond(incoming.status, body);
+        let mut response = respond(incoming.status, AnswerBody::whole(Bytes::new()));
         for (name, value) in &incoming.headers {
             let drops = DROPPED_OF_ANSWERS.iter().any(|dropped| name.eq_ignore_ascii_case(dropped))
                 || (strips && name.eq_ignore_ascii_case("content-length"));
@@ -321,103 +352,62 @@ impl Exchange {
         }
         let meter = Meter::new(self.wire, framing, encoding.unwrap_or(Encoding::Identity));
         let stripper = strips.then(UsageStripper::default);
-        tokio::spawn(Feeder { incoming, feed: Some(feed), meter, stripper, settlement }.run());
+        let promised = length.filter(|_| !strips);
+        *response.body_mut() = Feeder::new(incoming, meter, stripper, settlement, promised).into_body();
         response
     }
 
     /// Costs nothing, and is neither limited nor metered; a script counts by our own tokenizer.
     async fn count_tokens(&self, body: Bytes) -> Response<AnswerBody> {
-        if matches!(self.upstream.spec.target, Target::Script(_)) {
+        match self.play("", false, &body).await {
+            Some(Ok(mut played)) => {
+                let pieces: Vec<Bytes> = played.frames.drain(..).map(|frame| frame.bytes).collect();
+                return counted(played.status, pieces.concat());
+            }
+            Some(Err(miss)) => {
+                let message = format!("replay: {}", miss.message);
+                return plain(self.wire.error(ErrorKind::BudgetExhausted, &message));
+            }
+            None => {}
+        }
+        let record = ExchangeRecord {
+            trial: self.caller.trial.clone(),
+            at_ms: now_ms(),
+            wire: self.wire.name().to_owned(),
+            ..ExchangeRecord::default()
+        };
+        let tape = self.tape(&record, &body).await;
+        let (status, attempts, body) = if matches!(self.upstream.spec.target, Target::Script(_)) {
             let count = self.caller.counter.lock().unwrap_or_else(PoisonError::into_inner).request(&body);
             let body = serde_json::json!({"input_tokens": count, "totalTokens": count}).to_string();
-            return plain(ErrorAnswer {
-                status: 200,
-                headers: vec![("content-type", "application/json")],
+            (200, 1, body.into_bytes())
+        } else {
+            let outgoing = Outgoing {
+                wire: self.wire,
+                trial: &self.caller.trial,
+                tokens: 0,
+                model: self.route.model.as_deref().unwrap_or_default(),
+                path: &without_key(&self.path),
+                headers: self.forwarded_headers(),
                 body,
-            });
-        }
-        let outgoing = Outgoing {
-            wire: self.wire,
-            path: &without_key(&self.path),
-            headers: self.forwarded_headers(),
-            body,
-            faults: &self.caller.faults,
+                faults: &self.caller.faults,
+            };
+            match self.upstream.send(&outgoing).await {
+                Err(unanswered) => {
+                    let message = self.gateway.redactor.redact_text(&unanswered.message);
+                    return plain(self.wire.error(ErrorKind::UpstreamFailed, &message));
+                }
+                Ok(mut incoming) => {
+                    let body = self.gateway.redactor.redact(&incoming.source.collect(ERROR_BYTES).await);
+                    (incoming.status, incoming.attempts, body)
+                }
+            }
         };
-        match self.upstream.send(&outgoing).await {
-            Err(unanswered) => {
-                let message = self.gateway.redactor.redact_text(&unanswered.message);
-                plain(self.wire.error(ErrorKind::UpstreamFailed, &message))
-            }
-            Ok(mut incoming) => {
-                let body = self.gateway.redactor.redact(&incoming.source.collect(ERROR_BYTES).await);
-                let mut response = respond(incoming.status, AnswerBody::whole(body));
-                set(&mut response, "content-type", "application/json");
-                response
-            }
+        if let Some(mut tape) = tape {
+            tape.answered(status, &[("content-type".to_owned(), "application/json".to_owned())], attempts);
+            tape.piece(&Bytes::from(body.clone())).await;
+            tape.end(Ending::Complete, Cost::default());
         }
+        counted(status, body)
     }
-}
-
-fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-}
-
-/// The body of a request, unpacked: some agents send theirs compressed.
-async fn read_body(mut body: Body, headers: &[(String, String)]) -> Result<Bytes, ErrorKind> {
-    struct Unpacked {
-        bytes: Vec<u8>,
-        too_large: bool,
-    }
-    impl Sink for Unpacked {
-        fn read(&mut self, piece: &[u8]) {
-            self.too_large |= self.bytes.len() + piece.len() > BODY_BYTES;
-            if !self.too_large {
-                self.bytes.extend_from_slice(piece);
-            }
-        }
-    }
-    let encoding = Encoding::parse(header(headers, "content-encoding").unwrap_or_default());
-    let sink = Unpacked { bytes: Vec::new(), too_large: false };
-    let mut decoder = Decoder::new(encoding.ok_or(ErrorKind::BadRequest)?, sink);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ErrorKind::BadRequest)?;
-        if let Some(data) = frame.data_ref() {
-            decoder.push(data);
-        }
-        if decoder.sink().too_large {
-            return Err(ErrorKind::TooLarge);
-        }
-        if decoder.has_failed() {
-            return Err(ErrorKind::BadRequest);
-        }
-    }
-    Ok(Bytes::from(std::mem::take(&mut decoder.sink().bytes)))
-}
-
-fn respond(status: u16, body: AnswerBody) -> Response<AnswerBody> {
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    response
-}
-
-/// Sets a header; what is none is left out.
-fn set(response: &mut Response<AnswerBody>, name: &str, value: &str) {
-    if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-        response.headers_mut().append(name, value);
-    }
-}
-
-fn plain(answer: ErrorAnswer) -> Response<AnswerBody> {
-    let mut response = respond(answer.status, AnswerBody::whole(answer.body));
-    for (name, value) in answer.headers {
-        set(&mut response, name, value);
-    }
-    response
-}
-
-fn upgrade_required() -> Response<AnswerBody> {
-    let mut response = respond(426, AnswerBody::whole("this gateway speaks HTTP alone"));
-    set(&mut response, "upgrade", "HTTP/1.1");
-    set(&mut response, "connection", "upgrade");
-    response
 }

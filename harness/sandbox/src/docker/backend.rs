@@ -124,7 +124,10 @@ impl Inner {
     ) -> Result<DockerSandbox, SandboxError> {
         let running = match self.pool.take(&spec).await {
             Some(running) => running,
-            None => self.start_container(&spec, wanted).await?,
+            None => {
+                let _needed = self.pool.needed();
+                self.start_container(&spec, wanted).await?
+            }
         };
         let limits = spec.limits;
         let sandbox = DockerSandbox::new(running, spec.network, spec.labels, spec.image).await?;
@@ -204,8 +207,16 @@ impl Backend for DockerBackend {
         Pool::expect(&self.0, spec);
     }
 
+    async fn forget(&self, run: &str) {
+        self.pool.forget(run).await;
+    }
+
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError> {
         reap::reap(self, &filter).await
+    }
+
+    fn limit_images(&self, bytes: Option<u64>) {
+        self.images.limit(bytes);
     }
 
     async fn remove_images(&self, dry_run: bool) -> Result<RemovedImages, SandboxError> {

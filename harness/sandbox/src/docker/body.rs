@@ -93,7 +93,8 @@ pub(crate) fn body(wanted: Wanted<'_>, facts: &Facts) -> ContainerCreateBody {
         cmd: Some(Vec::new()),
         // Of the image's own these are the guest's business, or nobody's.
         user: wanted.has_user.then(|| "0:0".to_owned()),
-        working_dir: Some("/".to_owned()),
+        // The image's own: whoever starts a container makes that folder, and Podman's builder leaves it to him.
+        working_dir: None,
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         stop_signal: Some("SIGKILL".to_owned()),
         stop_timeout: Some(0),

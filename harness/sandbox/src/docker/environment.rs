@@ -26,17 +26,14 @@ pub(crate) async fn prepare(
     let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned()), ("HOME".into(), "/root".into())]);
     env.extend(image.env.clone());
     env.extend(request.spec.env.clone());
-    let mut weaknesses = Vec::new();
-    if !image.entrypoint.is_empty() {
-        weaknesses.push("the environment's ENTRYPOINT is not run".to_owned());
-    }
     Ok(Arc::new(Image {
         digest: image.digest.clone(),
         name: image.name.clone(),
         env,
         workdir: request.spec.workdir.clone().unwrap_or_else(|| image.workdir.clone()),
         user: image.user.clone(),
-        weaknesses,
+        entrypoint: image.entrypoint.clone(),
+        weaknesses: Vec::new(),
         handle: Box::new(ImageHandle { _kept: Some(image), ..handle }),
     }))
 }
@@ -50,6 +47,7 @@ pub(crate) async fn present(engine: &Engine, name: &str) -> Result<Arc<Image>, S
         env: BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]),
         workdir: "/".to_owned(),
         user: None,
+        entrypoint: Vec::new(),
         weaknesses: Vec::new(),
         handle: Box::new(handle),
     }))

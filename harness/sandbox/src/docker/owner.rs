@@ -89,6 +89,14 @@ pub(crate) fn is_abandoned(labels: &BTreeMap<String, String>, running: bool) -> 
     labels.get(NAMESPACE).is_none_or(|namespace| *namespace == pid_namespace()) && owner.is_dead()
 }
 
+/// Whether it is known to be used by another process that lives. Run directories in different places may have one name: whoever
+/// holds the one's lock knows nothing of the other.
+pub(crate) fn is_anothers(labels: &BTreeMap<String, String>) -> bool {
+    let Some(owner) = labels.get(OWNER).and_then(|text| Owner::parse(text)) else { return false };
+    let seen = labels.get(NAMESPACE).is_some_and(|namespace| *namespace == pid_namespace());
+    seen && owner.boot == boot_id() && owner != Owner::this() && !owner.is_dead()
+}
+
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -132,10 +140,11 @@ mod tests {
         let owner = Owner { pid: child.id(), start: start_time(child.id()).unwrap(), ..Owner::this() };
         labels.insert(OWNER.into(), owner.to_string());
         assert!(!is_abandoned(&labels, true));
+        assert!(is_anothers(&labels) && !is_anothers(&of_this_process()));
         child.kill().unwrap();
         // A zombie is dead already.
         std::thread::sleep(Duration::from_millis(100));
-        assert!(is_abandoned(&labels, true));
+        assert!(is_abandoned(&labels, true) && !is_anothers(&labels));
         child.wait().unwrap();
         assert!(is_abandoned(&labels, false));
     }

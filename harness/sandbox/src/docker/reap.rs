@@ -26,7 +26,7 @@ pub(crate) async fn reap(backend: &DockerBackend, filter: &ReapFilter) -> Result
         let mine = own.get(&found.name);
         let run = mine.map(|(run, _)| run).or_else(|| found.labels.get(owner::RUN));
         let wanted = match &filter.run {
-            Some(wanted) => run == Some(wanted),
+            Some(wanted) => run == Some(wanted) && (mine.is_some() || !owner::is_anothers(&found.labels)),
             None => mine.is_none() && owner::is_abandoned(&found.labels, found.running),
         };
         if !wanted {
@@ -49,7 +49,9 @@ pub(crate) async fn reap(backend: &DockerBackend, filter: &ReapFilter) -> Result
         reaped.sandboxes.push(found.name);
     }
     for found in images(backend).await? {
-        let of_run = filter.run.is_some() && found.labels.get(owner::RUN) == filter.run.as_ref();
+        let of_run = filter.run.is_some()
+            && found.labels.get(owner::RUN) == filter.run.as_ref()
+            && !owner::is_anothers(&found.labels);
         let abandoned = filter.run.is_none() && owner::is_abandoned(&found.labels, false);
         if !(of_run || abandoned) || filter.dry_run {
             continue;

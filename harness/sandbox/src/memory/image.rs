@@ -124,6 +124,7 @@ pub(super) async fn build(
         env,
         workdir,
         user,
+        entrypoint: Vec::new(),
         weaknesses: vec!["runs nothing real".into()],
         handle: Box::new(ImageTree(base)),
     })

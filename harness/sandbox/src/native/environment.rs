@@ -87,9 +87,6 @@ impl Native {
         env.extend(request.spec.env.clone());
         let workdir = request.spec.workdir.clone().unwrap_or(settings.workdir);
         let mut weaknesses = base.weaknesses.clone();
-        if settings.entrypoint.is_some() {
-            weaknesses.push("the environment's ENTRYPOINT is not run".to_owned());
-        }
         weaknesses.extend(built.layers.iter().flat_map(|layer| layer.note.weaknesses.clone()));
         Ok(Arc::new(Image {
             digest: built.digest,
@@ -97,6 +94,7 @@ impl Native {
             env,
             workdir,
             user: settings.user,
+            entrypoint: settings.entrypoint.unwrap_or_default(),
             weaknesses,
             handle: Box::new(root),
         }))
@@ -366,6 +364,7 @@ impl StepRunner for Runner<'_> {
             env: BTreeMap::from([("PATH".to_owned(), self.base.path.clone())]),
             workdir: "/".to_owned(),
             user: None,
+            entrypoint: Vec::new(),
             weaknesses: Vec::new(),
             handle: Box::new(root),
         };

@@ -130,6 +130,11 @@ async fn quota_after_a_build(bench: Arc<Bench>) {
     assert!(exists(&bench.address, &first));
     let second = sized(&bench, &images, "two", 4).await;
     assert!(!exists(&bench.address, &first) && exists(&bench.address, &second.tag));
+    // Another quota holds from the next one on.
+    images.limit(None);
+    let beside = sized(&bench, &images, "beside", 4).await.tag;
+    assert!(exists(&bench.address, &second.tag) && exists(&bench.address, &beside));
+    images.limit(Some(7 * MB));
     // One that is larger than the quota is made all the same: it is in use.
     let third = sized(&bench, &images, "three", 9).await;
     assert!(exists(&bench.address, &third.tag));

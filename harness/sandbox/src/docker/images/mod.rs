@@ -19,7 +19,7 @@ mod store;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bollard::models::ImageInspect;
@@ -77,6 +77,8 @@ pub struct Images {
     store: Store,
     disk: Disk,
     limits: ImageLimits,
+    /// In force now; begins as the limits say.
+    quota: Mutex<Option<u64>>,
     credentials: Credentials,
     builds: Semaphore,
     pulls: Semaphore,
@@ -136,6 +138,7 @@ impl Images {
         Ok(Images {
             store,
             disk: Disk { folder, keep_free: limits.keep_free_bytes },
+            quota: Mutex::new(limits.quota_bytes),
             limits,
             credentials: Credentials::load(),
             builds: Semaphore::new(BUILDS),
@@ -366,9 +369,16 @@ impl Images {
         done.clone().map_err(SandboxError::from)
     }
 
+    /// Sets another quota from now on; `None` for none.
+    pub fn limit(&self, quota_bytes: Option<u64>) {
+        *self.quota.lock().unwrap_or_else(PoisonError::into_inner) = quota_bytes;
+    }
+
     /// Losing the count is no reason to fail a trial.
     async fn keep_within_quota(&self) {
-        if let Some(quota) = self.limits.quota_bytes {
+        // Read before anything is waited for.
+        let quota = *self.quota.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(quota) = quota {
             let _evicted = self.evict(quota).await;
         }
     }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// An account, or none where groups cannot be had.
-pub(crate) struct Account {
+#[derive(Debug)]
+pub struct Account {
     file: Option<PathBuf>,
     /// A group made for us, and the one to go back to.
     own: Option<(PathBuf, PathBuf)>,
@@ -13,7 +14,7 @@ pub(crate) struct Account {
 
 impl Account {
     /// On the first version of the interface in a group of our own; on the second, the group that we are in.
-    pub(crate) fn open() -> Account {
+    pub fn open() -> Account {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let below = |line: &str, top: &str| {
             let path = line.rsplit(':').next().unwrap_or("/");
@@ -36,7 +37,7 @@ impl Account {
     }
 
     /// What was spent so far.
-    pub(crate) fn spent(&self) -> Option<Duration> {
+    pub fn spent(&self) -> Option<Duration> {
         let text = fs::read_to_string(self.file.as_ref()?).ok()?;
         match text.trim().parse() {
             Ok(nanos) => Some(Duration::from_nanos(nanos)),
