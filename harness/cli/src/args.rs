@@ -90,8 +90,9 @@ pub enum Run {
     /// Run agents over a suite
     ///
     /// SUITE is a name of the catalog (`harness list suites`), a suite file, a folder of tasks, or FORMAT:PATH.
-    /// Without --agent, the task's own solution (oracle) and an agent that does nothing (noop) run side by side, which
-    /// shows that the instrument works and says nothing about any model.
+    /// Without --agent, the built-in agent (core) runs with each --model; without that too, on a bundled suite with the script
+    /// that plays it, and on other tasks the task's own solution (oracle) and an agent that does nothing (noop) run side by side.
+    /// Both show that the instrument works and say nothing about any model.
     Suite {
         /// What to run
         #[arg(default_value = "starter")]

@@ -24,13 +24,15 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
     flags(&mut context, &options);
     let given = plan::agent_args(std::env::args().skip(1))?;
     let by_default = given.is_empty();
-    let agents = if by_default { ["oracle", "noop"].map(named).into() } else { given };
-    if by_default && !options.model.is_empty() {
-        return Err(
-            Failure::new(Exit::Usage, "--model needs an agent that uses one").hint("name it: --agent NAME")
-        );
-    }
-    let cells = plan::cells(&agents, &options.model)?;
+    let script = by_default.then(|| bundled_script(&sources)).flatten().filter(|_| options.model.is_empty());
+    // A key that lies about never spends: only a model that was named does.
+    let models = script.clone().map_or(options.model.clone(), |script| vec![script]);
+    let agents = match (by_default, models.is_empty()) {
+        (false, _) => given,
+        (true, false) => vec![named("core")],
+        (true, true) => ["oracle", "noop"].map(named).into(),
+    };
+    let cells = plan::cells(&agents, &models)?;
     let asked = Asked {
         sources: sources.clone(),
         filter: options.filter.clone(),
@@ -96,10 +98,20 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
     let job = Job { run, dir, trials, tasks, cells, backend, models, display: Display::choose(json) };
     let name = job.run.to_string();
     let done = execute(&context, &runtime, job)?;
-    if by_default && done.complete && !json {
-        next_steps(&context, &name, done.failed.as_deref());
+    if by_default && options.model.is_empty() && done.complete && !json {
+        next_steps(&context, &name, done.failed.as_deref(), script.as_deref());
     }
     Ok(done.exit)
+}
+
+/// The model that plays the bundled suite which was asked for, by name or by saying nothing.
+fn bundled_script(sources: &[String]) -> Option<String> {
+    let name = match sources {
+        [] => "starter",
+        [name] => name.as_str(),
+        _ => return None,
+    };
+    suites::catalog::by_name(name).map(|bundled| format!("{}/{}", crate::providers::SCRIPTED, bundled.name))
 }
 
 fn named(name: &str) -> AgentArg {
@@ -296,12 +308,23 @@ fn runs_dir_flag(context: &Context) -> String {
 }
 
 /// What a newcomer does next; `failed` is a trial to look at.
-fn next_steps(context: &Context, run: &str, failed: Option<&str>) {
+fn next_steps(context: &Context, run: &str, failed: Option<&str>, script: Option<&str>) {
     let trial = failed.unwrap_or("TASK/VARIANT");
+    let shown = match script {
+        Some(script) => format!(
+            "The built-in agent `core` really worked in sandboxes, and the tasks' own tests judged it; its model was {script}, a
+script that plays what was written for each task, well or badly: no key, no network, and no money
+was spent. That shows that agents, tokens and costs are at work here; it says nothing about any model.
+Next, a real one, with its key in OPENAI_API_KEY:
+  harness run suite --model openai/gpt-5 --budget-usd 5"
+        ),
+        None => "No model took part: `oracle` ran each task's own solution, `noop` did nothing.".to_owned(),
+    };
+    let next = if script.is_some() { "or" } else { "Next," };
     printer::say(&format!(
         "
-No model took part: `oracle` ran each task's own solution, `noop` did nothing.
-Next, your own agent:
+{shown}
+{next} your own agent:
   harness run suite --agent command \\
     --agent-set run='my-agent \"$HARNESS_INSTRUCTION\"'
 your own task:

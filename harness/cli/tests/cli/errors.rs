@@ -34,10 +34,8 @@ fn what_is_unknown_is_refused_by_name_with_a_way_out() {
     error: the variant noop is asked for twice
     hint: use --attempts to try a variant more than once
     ");
-    assert_snapshot!(refused(&room, 2, "run suite tasks --model openai/x"), @"
-    error: --model needs an agent that uses one
-    hint: name it: --agent NAME
-    ");
+    assert_snapshot!(refused(&room, 3, "run suite tasks --agent core"), @"error: the agent core needs a model: --model PROVIDER/MODEL, for example scripted/starter, which needs no key");
+    assert_snapshot!(refused(&room, 3, "run suite tasks --model openai/gpt-5 --agent core --agent-set temperature=1"), @r#"error: the setting "temperature" of the agent core is not supported by the model gpt-5"#);
     assert_snapshot!(refused(&room, 2, "run suite tasks --env-pass NOT_THERE"), @"error: --env-pass NOT_THERE: the host has no such variable");
     assert_snapshot!(refused(&room, 2, "run suite tasks --filter 'langauge == \"rust\"'"), @r#"
     error: filter, character 1: tasks have no field "langauge" (did you mean "language"?)
