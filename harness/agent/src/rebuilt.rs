@@ -94,7 +94,7 @@ impl Thread {
     /// The same beginning is the same conversation, also after its middle was made shorter.
     fn goes_on_with(&self, said: &[Said]) -> bool {
         let others = others(said);
-        others.first().is_some() && others.first() == self.heard.first()
+        !others.is_empty() && others.first() == self.heard.first()
     }
 
     /// What is new in the request.
