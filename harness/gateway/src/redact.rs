@@ -1,6 +1,7 @@
 //! Keeps secrets out of everything that is written: replaces each registered one in plain, base64, URL-encoded and JSON-escaped
 //! form, in any bytes, also where a secret is cut by the border of two pieces.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -59,14 +60,19 @@ impl Redactor {
 
     /// A redactor of one stream.
     pub fn stream(&self) -> RedactStream<'_> {
-        RedactStream { redactor: self, held: Vec::new() }
+        RedactStream { redactor: Cow::Borrowed(self), held: Vec::new() }
+    }
+
+    /// The same, for a stream that lives longer than whoever knows the redactor. Cheap: the automaton is shared.
+    pub fn into_stream(self) -> RedactStream<'static> {
+        RedactStream { redactor: Cow::Owned(self), held: Vec::new() }
     }
 }
 
 /// A stream in the middle of being redacted: it holds back as much as the longest form of a secret.
 #[derive(Debug)]
 pub struct RedactStream<'a> {
-    redactor: &'a Redactor,
+    redactor: Cow<'a, Redactor>,
     held: Vec<u8>,
 }
 

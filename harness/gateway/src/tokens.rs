@@ -1,14 +1,19 @@
 //! How many tokens a text has, by a real tokenizer: for reservations, and for estimates where a provider reports nothing.
 //! One encoding (o200k) stands for all models; other makers' differ, and the margin of a wire says by how much.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
-use serde_json::Value;
+use crate::words;
 
 /// What a text has in bytes for a token where counting would take too long: prose has four, dense code three.
 pub const BYTES_PER_TOKEN: u64 = 3;
-/// Most bytes of new text counted for one request: ten milliseconds of work. The rest is estimated by its length.
-const COUNTED_BYTES: usize = 256 << 10;
+/// Most bytes of new text counted for one request: a quarter of a millisecond of work. Of the rest samples are.
+const COUNTED_BYTES: usize = 48 << 10;
+/// Most samples of a request's rest, and the bytes of each.
+const SAMPLES: usize = 48;
+const SAMPLE_BYTES: usize = 256;
 /// Pieces of text whose counts are kept: an agent sends its whole history each time.
 const KEPT_COUNTS: usize = 16 << 10;
 /// Text shorter than this is one token, or as good as one.
@@ -28,7 +33,67 @@ pub fn count(text: &str) -> u64 {
 /// Counts requests, and remembers the pieces that it has counted. One for each trial: nothing is shared between them.
 #[derive(Debug, Default)]
 pub struct Counter {
-    counts: HashMap<(u64, usize), u64>,
+    counts: HashMap<Piece, u64, BuildHasherDefault<Hashed>>,
+}
+
+/// A piece of text by its hash and length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Piece(u64, usize);
+
+impl std::hash::Hash for Piece {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
+
+/// Takes a hash for what it is.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 ^= hash(bytes);
+    }
+    fn write_u64(&mut self, hashed: u64) {
+        self.0 = hashed;
+    }
+}
+
+/// The text of a request that is too much to count: its length, and what samples of it say.
+#[derive(Default)]
+struct Rest {
+    bytes: u64,
+    samples: usize,
+    /// The most tokens of any sample, each for so many bytes.
+    densest: Option<(u64, u64)>,
+}
+
+impl Rest {
+    fn take(&mut self, raw: &[u8]) {
+        self.bytes += raw.len() as u64;
+        // Short texts are too many, and say nothing that the long ones do not.
+        if self.samples >= SAMPLES || raw.len() < SAMPLE_BYTES / 4 {
+            return;
+        }
+        self.samples += 1;
+        let from = raw.len().saturating_sub(SAMPLE_BYTES) / 2;
+        let sample = &raw[from..(from + SAMPLE_BYTES).min(raw.len())];
+        let (tokens, bytes) = (words::count(sample), sample.len() as u64);
+        if self.densest.is_none_or(|(most, of)| tokens * of > most * bytes) {
+            self.densest = Some((tokens, bytes));
+        }
+    }
+
+    /// As many tokens as if all of it were as dense as the densest sample, and never fewer than its length says.
+    fn tokens(&self) -> u64 {
+        let by_length = self.bytes.div_ceil(BYTES_PER_TOKEN);
+        let by_samples =
+            self.densest.map_or(0, |(tokens, of)| self.bytes.saturating_mul(tokens).div_ceil(of));
+        by_length.max(by_samples)
+    }
 }
 
 impl Counter {
@@ -36,46 +101,50 @@ impl Counter {
     /// Bodies that are no JSON are estimated by their length.
     pub fn request(&mut self, body: &[u8]) -> u64 {
         let mut left = COUNTED_BYTES;
+        let mut rest = Rest::default();
         let mut total = 0_u64;
         let mut strings = Strings { body, at: 0 };
         while let Some(raw) = strings.next() {
-            total = total.saturating_add(self.piece(raw, &mut left)).saturating_add(OVERHEAD);
+            total = total.saturating_add(self.piece(raw, &mut left, &mut rest)).saturating_add(OVERHEAD);
         }
+        let total = total.saturating_add(rest.tokens());
         if total == 0 { (body.len() as u64).div_ceil(BYTES_PER_TOKEN) } else { total }
     }
 
     /// One string as it stands in JSON.
-    fn piece(&mut self, raw: &[u8], left: &mut usize) -> u64 {
+    fn piece(&mut self, raw: &[u8], left: &mut usize, rest: &mut Rest) -> u64 {
         if raw.len() >= BINARY && looks_binary(raw) {
             return BINARY_TOKENS;
         }
-        let key = (hash(raw), raw.len());
         if raw.len() < SHORT {
             return 1;
         }
-        // Names and keys too: the tokenizer takes microseconds for each, and a request has hundreds.
+        // Names and keys too: a request has hundreds.
+        let key = Piece(hash(raw), raw.len());
         if let Some(known) = self.counts.get(&key) {
             return *known;
         }
         if raw.len() > *left {
-            return (raw.len() as u64).div_ceil(BYTES_PER_TOKEN);
+            rest.take(raw);
+            return 0;
         }
         *left -= raw.len();
-        let counted = if raw.contains(&b'\\') {
-            let quoted = [b"\"", raw, b"\""].concat();
-            match serde_json::from_slice::<Value>(&quoted) {
-                Ok(Value::String(text)) => count(&text),
-                _ => (raw.len() as u64).div_ceil(BYTES_PER_TOKEN),
-            }
-        } else {
-            count(&String::from_utf8_lossy(raw))
-        };
+        let counted = words::count(&plain(raw));
         if self.counts.len() >= KEPT_COUNTS {
             self.counts.clear();
         }
         self.counts.insert(key, counted);
         counted
     }
+}
+
+/// A JSON string's text. What cannot be undone stays as it is, and counts for more.
+fn plain(raw: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'\\', raw).is_none() {
+        return Cow::Borrowed(raw);
+    }
+    let quoted = [b"\"", raw, b"\""].concat();
+    serde_json::from_slice::<String>(&quoted).map_or(Cow::Borrowed(raw), |text| Cow::Owned(text.into_bytes()))
 }
 
 /// The strings of a JSON text, without their quotes.
@@ -110,14 +179,16 @@ fn looks_binary(raw: &[u8]) -> bool {
 }
 
 /// FNV over eight bytes at a time: only for finding a count again, and a wrong one would only be a weaker estimate.
-fn hash(bytes: &[u8]) -> u64 {
-    let mut sum = 0xcbf2_9ce4_8422_2325_u64;
-    for chunk in bytes.chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
-    }
-    sum
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
+    let step = |sum: u64, word: [u8; 8]| {
+        (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    let sum = words.iter().fold(0xcbf2_9ce4_8422_2325_u64 ^ bytes.len() as u64, |sum, word| step(sum, *word));
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let sum = step(sum, last);
+    sum ^ (sum >> 32)
 }
 
 #[cfg(test)]
@@ -150,6 +221,18 @@ mod tests {
         let long = format!("{{\"a\":\"{}\"}}", "word ".repeat(200_000));
         let estimate = counter.request(long.as_bytes());
         assert!((1_000_000 / 3..1_000_000 / 2).contains(&estimate), "{estimate}");
+        // A long text that is denser than prose is not taken for it: hexadecimal digits in several strings.
+        let dense: Vec<String> = (0..100_u64)
+            .map(|at| {
+                (0..200)
+                    .map(|i| format!("{:016x}", (at * 200 + i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+                    .collect()
+            })
+            .collect();
+        let body = serde_json::json!({ "messages": dense }).to_string();
+        let exact: u64 = dense.iter().map(|text| count(text)).sum();
+        let estimate = Counter::default().request(body.as_bytes());
+        assert!(estimate >= exact && estimate < exact * 3 / 2, "{estimate} for {exact}");
         assert!(counter.request(b"no json at all, but text") > 5);
     }
 

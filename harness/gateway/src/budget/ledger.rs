@@ -444,6 +444,31 @@ mod tests {
         assert_eq!(granted(&mut ledger, &ask("t", 1000, Some(1))).id, 3);
     }
 
+    #[test]
+    fn day_that_ends_or_a_clock_that_is_set_charges_each_request_to_the_day_it_was_asked_on() {
+        let mut ledger = Ledger::new(Budgets { day: tokens(3000), ..Budgets::default() });
+        let on = |day: &str| Ask { day: day.to_owned(), ..ask("t", 1000, Some(1000)) };
+        let before = granted(&mut ledger, &on("2026-11-21"));
+        // Midnight: the new day is whole, and what is in flight stays the old one's.
+        let after = granted(&mut ledger, &on("2026-11-22"));
+        ledger.settle(before.id, cost(1900), false).unwrap();
+        ledger.settle(after.id, cost(100), false).unwrap();
+        let spent = |ledger: &Ledger, day: &str| ledger.spent(&Scope::Day(day.to_owned())).tokens;
+        assert_eq!((spent(&ledger, "2026-11-21"), spent(&ledger, "2026-11-22")), (1900, 100));
+        // Set back, the clock gives nothing back: the first day has what it had.
+        let refusal = refused(&mut ledger, &Ask { trial: "late".to_owned(), ..on("2026-11-21") });
+        assert_eq!((refusal.scope.kind(), refusal.used), ("day", 1900));
+        // And a time before the first request is no time spent.
+        let wall = Limits { wall_ms: Some(500), ..Limits::default() };
+        let mut ledger = Ledger::new(Budgets { run: wall, ..Budgets::default() });
+        granted(&mut ledger, &Ask { now_ms: 10_000, ..ask("t", 10, None) });
+        granted(&mut ledger, &Ask { now_ms: 5, ..ask("t", 10, None) });
+        assert_eq!(
+            refused(&mut ledger, &Ask { now_ms: 10_500, ..ask("t", 10, None) }).resource,
+            Resource::Wall
+        );
+    }
+
     #[derive(Debug, Clone)]
     enum Step {
         Reserve { trial: u8, input: u64, cap: Option<u64>, answers: u64, later: u64 },

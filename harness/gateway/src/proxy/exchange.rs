@@ -12,14 +12,17 @@ use hyper::{Request, Response, StatusCode};
 use harness_prices::{Served, ServiceTier};
 
 use super::body::AnswerBody;
+use super::detached::Detached;
 use super::feeder::Feeder;
-use super::record::{Ended, ExchangeRecord};
+use super::record::{Ended, ExchangeRecord, Replayed};
 use super::server::Access;
 use super::settlement::Settlement;
-use super::upstream::{Incoming, Outgoing, Target, Upstream};
+use super::source::Source;
+use super::upstream::{Incoming, Outgoing, Target, Unanswered, Upstream};
 use super::{Caller, Gateway, day_of, millis, now_ms};
 use crate::budget::{Ask, Grant, Verdict, WorstRates};
 use crate::meter::{Framing, Meter};
+use crate::recording::{Asked, Cost, Ending, Head, Miss, Mode, Pace, Played, Tape};
 use crate::stream::decode::{Decoder, Encoding, Sink};
 use crate::wire::{
     ErrorAnswer, ErrorKind, Operation, ReadRequest, RequestFacts, Route, UsageStripper, Wire, Wish, by_name,
@@ -28,6 +31,8 @@ use crate::wire::{
 
 /// Longest request body.
 const BODY_BYTES: usize = 64 << 20;
+/// A body that is long, but not unusually so.
+const USUAL_BYTES: usize = 2 << 20;
 /// Longest error body passed on.
 const ERROR_BYTES: usize = 1 << 20;
 /// What a model's longest answer is taken for where no table says.
@@ -101,30 +106,29 @@ pub(super) async fn answer(
     let exchange =
         Exchange { gateway, caller, upstream, wire, route, path, headers, agent, begun: Instant::now() };
     match read_body(request.into_body(), &exchange.headers).await {
-        // A task of its own: when the agent goes away this future is dropped, but what was forwarded is answered and
-        // charged all the same.
-        Ok(body) => tokio::spawn(exchange.run(body)).await.unwrap_or_else(|_| {
+        // When the agent goes away this future is dropped, but what was forwarded is answered and charged all the same.
+        Ok(body) => Detached::new(exchange.run(body)).await.unwrap_or_else(|| {
             plain(wire.error(ErrorKind::UpstreamFailed, "the gateway failed; its log says why"))
         }),
         Err(kind) => plain(wire.error(kind, "the body cannot be read, or is larger than 64 MB")),
     }
 }
 
-struct Exchange {
-    gateway: Arc<Gateway>,
-    caller: Arc<Caller>,
-    upstream: Arc<Upstream>,
-    wire: &'static dyn Wire,
-    route: Route,
-    path: String,
-    headers: Vec<(String, String)>,
+pub(super) struct Exchange {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) caller: Arc<Caller>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) wire: &'static dyn Wire,
+    pub(super) route: Route,
+    pub(super) path: String,
+    pub(super) headers: Vec<(String, String)>,
     /// Alive as long as the agent's connection waits for the answer.
-    agent: Weak<()>,
-    begun: Instant,
+    pub(super) agent: Weak<()>,
+    pub(super) begun: Instant,
 }
 
 impl Exchange {
-    async fn run(self, body: Bytes) -> Response<AnswerBody> {
+    pub(super) async fn run(self, body: Bytes) -> Response<AnswerBody> {
         if self.route.operation == Operation::CountTokens {
             return self.count_tokens(body).await;
         }
@@ -167,41 +171,130 @@ impl Exchange {
             stream_usage: asks_usage,
             old_cap_name: self.upstream.spec.old_cap_name,
         };
-        let outgoing = Outgoing {
-            wire: self.wire,
-            path: &without_key(&self.path),
-            headers: self.forwarded_headers(),
-            body: if wish == Wish::default() { body.clone() } else { Bytes::from(read.edited(&wish)) },
-            faults: &self.caller.faults,
-        };
-        let settlement = Settlement {
+        let mut settlement = Settlement {
             gateway: Arc::clone(&self.gateway),
             upstream: Arc::clone(&self.upstream),
             grant: Some(grant),
             record,
             asked_tier: read.facts.tier.clone(),
             begun: self.begun,
+            tape: None,
+            ending: Ending::Complete,
+            kept: None,
         };
         if self.agent.strong_count() == 0 {
             // It went away while its request waited for others: nothing is forwarded for nobody.
-            let mut settlement = settlement;
             settlement.record.ended = Ended::AgentLeft;
             settlement.release();
             return respond(499, AnswerBody::whole(Bytes::new()));
         }
+        match self.play(&read.facts.model, read.facts.stream, &body).await {
+            Some(Ok(played)) => return self.replay(played, settlement, asks_usage).await,
+            Some(Err(miss)) => return self.missed(settlement, &miss),
+            None => {}
+        }
+        settlement.tape = self.tape(&settlement.record, &body).await;
+        let outgoing = Outgoing {
+            wire: self.wire,
+            trial: &self.caller.trial,
+            tokens: settlement.record.estimated_input,
+            model: &read.facts.model,
+            path: &without_key(&self.path),
+            headers: self.forwarded_headers(),
+            body: if wish == Wish::default() { body.clone() } else { Bytes::from(read.edited(&wish)) },
+            faults: &self.caller.faults,
+        };
         match self.upstream.send(&outgoing).await {
-            Err(unanswered) => {
-                let kind =
-                    if unanswered.timed_out { ErrorKind::UpstreamTimeout } else { ErrorKind::UpstreamFailed };
-                let mut settlement = settlement;
-                settlement.record.attempts = unanswered.attempts;
-                let message = self.gateway.redactor.redact_text(&unanswered.message);
-                settlement.unanswered(&message, unanswered.maybe_charged);
-                plain(self.wire.error(kind, &message))
-            }
+            Err(unanswered) => self.unanswered(&unanswered, settlement),
             Ok(incoming) if incoming.status >= 400 => self.upstream_error(incoming, settlement).await,
             Ok(incoming) => self.pass_on(incoming, settlement, asks_usage),
         }
+    }
+
+    fn unanswered(&self, unanswered: &Unanswered, mut settlement: Settlement) -> Response<AnswerBody> {
+        let kind = if unanswered.timed_out { ErrorKind::UpstreamTimeout } else { ErrorKind::UpstreamFailed };
+        settlement.record.attempts = unanswered.attempts;
+        let message = self.gateway.redactor.redact_text(&unanswered.message);
+        settlement.unanswered(&message, unanswered.timed_out, unanswered.maybe_charged);
+        plain(self.wire.error(kind, &message))
+    }
+
+    /// What a recording has for this request; `None` when it is to be forwarded.
+    async fn play(&self, model: &str, stream: bool, body: &Bytes) -> Option<Result<Played, Miss>> {
+        let player = Arc::clone(self.caller.player.as_ref()?);
+        let mode = player.mode();
+        let (wire, operation, model, body) =
+            (self.wire.name(), self.route.operation, model.to_owned(), body.clone());
+        let gateway = Arc::clone(&self.gateway);
+        // It reads files, and a long request takes a while to compare.
+        let played = tokio::task::spawn_blocking(move || {
+            let body = gateway.redactor.redact(&body);
+            player.play(&Asked { wire, operation, model: &model, stream, body: &body })
+        });
+        match played.await {
+            Ok(Ok(played)) => Some(Ok(played)),
+            Ok(Err(_)) if mode == Mode::Passthrough => None,
+            Ok(Err(miss)) => Some(Err(miss)),
+            Err(_) => Some(Err(Miss { message: "the recording could not be played".to_owned() })),
+        }
+    }
+
+    /// The recorded answer goes the way of any other.
+    async fn replay(
+        &self,
+        played: Played,
+        mut settlement: Settlement,
+        asks_usage: bool,
+    ) -> Response<AnswerBody> {
+        settlement.record.replayed = Some(Replayed { request: played.request, drift: played.drift });
+        settlement.kept = Some(played.cost);
+        let pace = self.caller.player.as_ref().map_or(Pace::AtOnce, |player| player.pace());
+        if pace == Pace::Recorded {
+            tokio::time::sleep(played.headers_after).await;
+        }
+        if let Ending::Unanswered { message, timed_out, charged } = played.ending {
+            let attempts = played.attempts;
+            return self.unanswered(
+                &Unanswered { message, attempts, timed_out, maybe_charged: charged },
+                settlement,
+            );
+        }
+        let incoming = Incoming {
+            status: played.status,
+            headers: played.headers,
+            source: Source::played(played.frames, pace, &played.ending),
+            attempts: played.attempts,
+            permit: None,
+        };
+        if incoming.status >= 400 {
+            self.upstream_error(incoming, settlement).await
+        } else {
+            self.pass_on(incoming, settlement, asks_usage)
+        }
+    }
+
+    /// The agent stops in the way in which it does when a budget is spent: nothing that follows could be answered.
+    fn missed(&self, mut settlement: Settlement, miss: &Miss) -> Response<AnswerBody> {
+        let answer = self.wire.error(ErrorKind::BudgetExhausted, &format!("replay: {}", miss.message));
+        settlement.record.ended = Ended::Missed;
+        settlement.record.status = answer.status;
+        settlement.record.error = Some(miss.message.clone());
+        settlement.release();
+        plain(answer)
+    }
+
+    /// Begins to record, where that is wanted.
+    async fn tape(&self, record: &ExchangeRecord, body: &Bytes) -> Option<Tape> {
+        let head = Head {
+            trial: record.trial.clone(),
+            request: record.request,
+            at_ms: record.at_ms,
+            wire: record.wire.clone(),
+            operation: self.route.operation,
+            model: record.model.clone(),
+            stream: record.stream,
+        };
+        Some(self.caller.recorder.as_ref()?.begin(head, body.clone()).await)
     }
 
     /// What the request asks of the budgets.
@@ -290,6 +383,17 @@ impl Exchange {
         let said = meter.finish().answer.error;
         settlement.record.attempts = incoming.attempts;
         settlement.record.status = incoming.status;
+        if let Some(tape) = &mut settlement.tape {
+            // As the agent gets it: unpacked or not, it was read whole.
+            let headers: Vec<(String, String)> = incoming
+                .headers
+                .iter()
+                .filter(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+                .cloned()
+                .collect();
+            tape.answered(incoming.status, &headers, incoming.attempts);
+            tape.piece(&Bytes::from(body.clone())).await;
+        }
         settlement.upstream_error(said);
         let mut response = respond(incoming.status, AnswerBody::whole(body));
         if let Some(kind) = header(&incoming.headers, "content-type") {
@@ -305,13 +409,15 @@ impl Exchange {
         record.attempts = incoming.attempts;
         record.status = incoming.status;
         record.headers_ms = Some(millis(self.begun));
+        if let Some(tape) = &mut settlement.tape {
+            tape.answered(incoming.status, &incoming.headers, incoming.attempts);
+        }
         let framing = Framing::of(record.stream, header(&incoming.headers, "content-type"));
         let encoding = Encoding::parse(header(&incoming.headers, "content-encoding").unwrap_or_default());
         // A packed stream cannot be stripped; we have not asked for one.
         let strips = strips && framing == Framing::Events && encoding == Some(Encoding::Identity);
         let length = header(&incoming.headers, "content-length").and_then(|length| length.parse().ok());
-        let (feed, body) = AnswerBody::fed(length.filter(|_| !strips));
-        let mut response = respond(incoming.status, body);
+        let mut response = respond(incoming.status, AnswerBody::whole(Bytes::new()));
         for (name, value) in &incoming.headers {
             let drops = DROPPED_OF_ANSWERS.iter().any(|dropped| name.eq_ignore_ascii_case(dropped))
                 || (strips && name.eq_ignore_ascii_case("content-length"));
@@ -321,41 +427,70 @@ impl Exchange {
         }
         let meter = Meter::new(self.wire, framing, encoding.unwrap_or(Encoding::Identity));
         let stripper = strips.then(UsageStripper::default);
-        tokio::spawn(Feeder { incoming, feed: Some(feed), meter, stripper, settlement }.run());
+        let promised = length.filter(|_| !strips);
+        *response.body_mut() = Feeder::new(incoming, meter, stripper, settlement, promised).into_body();
         response
     }
 
     /// Costs nothing, and is neither limited nor metered; a script counts by our own tokenizer.
     async fn count_tokens(&self, body: Bytes) -> Response<AnswerBody> {
-        if matches!(self.upstream.spec.target, Target::Script(_)) {
+        match self.play("", false, &body).await {
+            Some(Ok(mut played)) => {
+                let pieces: Vec<Bytes> = played.frames.drain(..).map(|frame| frame.bytes).collect();
+                return counted(played.status, pieces.concat());
+            }
+            Some(Err(miss)) => {
+                let message = format!("replay: {}", miss.message);
+                return plain(self.wire.error(ErrorKind::BudgetExhausted, &message));
+            }
+            None => {}
+        }
+        let record = ExchangeRecord {
+            trial: self.caller.trial.clone(),
+            at_ms: now_ms(),
+            wire: self.wire.name().to_owned(),
+            ..ExchangeRecord::default()
+        };
+        let tape = self.tape(&record, &body).await;
+        let (status, attempts, body) = if matches!(self.upstream.spec.target, Target::Script(_)) {
             let count = self.caller.counter.lock().unwrap_or_else(PoisonError::into_inner).request(&body);
             let body = serde_json::json!({"input_tokens": count, "totalTokens": count}).to_string();
-            return plain(ErrorAnswer {
-                status: 200,
-                headers: vec![("content-type", "application/json")],
+            (200, 1, body.into_bytes())
+        } else {
+            let outgoing = Outgoing {
+                wire: self.wire,
+                trial: &self.caller.trial,
+                tokens: 0,
+                model: self.route.model.as_deref().unwrap_or_default(),
+                path: &without_key(&self.path),
+                headers: self.forwarded_headers(),
                 body,
-            });
-        }
-        let outgoing = Outgoing {
-            wire: self.wire,
-            path: &without_key(&self.path),
-            headers: self.forwarded_headers(),
-            body,
-            faults: &self.caller.faults,
+                faults: &self.caller.faults,
+            };
+            match self.upstream.send(&outgoing).await {
+                Err(unanswered) => {
+                    let message = self.gateway.redactor.redact_text(&unanswered.message);
+                    return plain(self.wire.error(ErrorKind::UpstreamFailed, &message));
+                }
+                Ok(mut incoming) => {
+                    let body = self.gateway.redactor.redact(&incoming.source.collect(ERROR_BYTES).await);
+                    (incoming.status, incoming.attempts, body)
+                }
+            }
         };
-        match self.upstream.send(&outgoing).await {
-            Err(unanswered) => {
-                let message = self.gateway.redactor.redact_text(&unanswered.message);
-                plain(self.wire.error(ErrorKind::UpstreamFailed, &message))
-            }
-            Ok(mut incoming) => {
-                let body = self.gateway.redactor.redact(&incoming.source.collect(ERROR_BYTES).await);
-                let mut response = respond(incoming.status, AnswerBody::whole(body));
-                set(&mut response, "content-type", "application/json");
-                response
-            }
+        if let Some(mut tape) = tape {
+            tape.answered(status, &[("content-type".to_owned(), "application/json".to_owned())], attempts);
+            tape.piece(&Bytes::from(body.clone())).await;
+            tape.end(Ending::Complete, Cost::default());
         }
+        counted(status, body)
     }
+}
+
+fn counted(status: u16, body: Vec<u8>) -> Response<AnswerBody> {
+    let mut response = respond(status, AnswerBody::whole(body));
+    set(&mut response, "content-type", "application/json");
+    response
 }
 
 fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
@@ -377,7 +512,9 @@ async fn read_body(mut body: Body, headers: &[(String, String)]) -> Result<Bytes
         }
     }
     let encoding = Encoding::parse(header(headers, "content-encoding").unwrap_or_default());
-    let sink = Unpacked { bytes: Vec::new(), too_large: false };
+    // What is told is believed as far as a usual body goes.
+    let told: usize = header(headers, "content-length").and_then(|told| told.parse().ok()).unwrap_or(0);
+    let sink = Unpacked { bytes: Vec::with_capacity(told.min(USUAL_BYTES)), too_large: false };
     let mut decoder = Decoder::new(encoding.ok_or(ErrorKind::BadRequest)?, sink);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| ErrorKind::BadRequest)?;

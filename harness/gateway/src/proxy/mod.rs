@@ -1,9 +1,15 @@
 //! The proxy around the pure half: listens, forwards, meters, reserves and settles. One [`Gateway`] for a run; each trial is a
 //! [`Caller`], known by its listener or by its virtual key. Real keys are in an [`Upstream`] and go nowhere else.
 
+mod address;
 mod body;
+mod connections;
+mod detached;
 mod exchange;
+mod faults;
 mod feeder;
+mod flow;
+mod preflight;
 mod record;
 mod retry;
 mod server;
@@ -19,12 +25,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use harness_prices::PriceTable;
 use tokio::sync::Notify;
 
-pub use record::{Ended, ExchangeRecord};
+pub use connections::{HttpProxy, Roots};
+pub use faults::FaultRates;
+pub use flow::Rates;
+pub use preflight::PreflightError;
+pub use record::{Ended, ExchangeRecord, Replayed};
 pub use retry::Patience;
 pub use server::Access;
-pub use upstream::{Health, Target, Timeouts, Upstream, UpstreamSpec};
+pub use upstream::{Health, Target, Timeouts, Upstream, UpstreamOptions, UpstreamSpec};
 
 use crate::budget::{Ask, Ledger, Line, Verdict};
+use crate::recording::{Player, Recorder};
 use crate::redact::Redactor;
 use crate::tokens::Counter;
 
@@ -118,6 +129,8 @@ pub struct Caller {
     counter: Mutex<Counter>,
     /// Faults that were played for each turn of a script.
     faults: Mutex<HashMap<usize, u32>>,
+    recorder: Option<Recorder>,
+    player: Option<Arc<Player>>,
 }
 
 impl Caller {
@@ -130,7 +143,24 @@ impl Caller {
             requests: AtomicU64::new(0),
             counter: Mutex::new(Counter::default()),
             faults: Mutex::new(HashMap::new()),
+            recorder: None,
+            player: None,
         }
+    }
+
+    /// The same, with everything that it asks, and what it is answered, recorded.
+    #[must_use]
+    pub fn with_recorder(mut self, recorder: Recorder) -> Caller {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// The same, answered from a recording. Nothing is forwarded, so that upstreams need neither key nor network; but
+    /// for what a player in passthrough has not got.
+    #[must_use]
+    pub fn with_player(mut self, player: Player) -> Caller {
+        self.player = Some(Arc::new(player));
+        self
     }
 
     fn next_request(&self) -> u64 {

@@ -21,6 +21,8 @@ pub enum Ended {
     UpstreamDown,
     /// The request was wrong.
     BadRequest,
+    /// The recording that is played has no answer to it.
+    Missed,
     /// The gateway was stopped.
     #[default]
     Stopped,
@@ -87,6 +89,9 @@ pub struct ExchangeRecord {
     pub cut_by_budget: bool,
     /// How often it was forwarded; the agent asked once.
     pub attempts: u32,
+    /// Set when the answer came from a recording: no money was spent, and `usage`, `cost` and `attempts` are the recorded ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<Replayed>,
     /// Until the headers of the answer came, tries included.
     pub headers_ms: Option<u64>,
     /// Until the first byte of its body.
@@ -97,4 +102,13 @@ pub struct ExchangeRecord {
     pub request_bytes: u64,
     /// Bytes of the answer as the upstream sent it.
     pub answer_bytes: u64,
+}
+
+/// Where a replayed answer came from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// Which of the recorded trial's requests it answered.
+    pub request: u64,
+    /// What differed between the two requests, when they are not the same.
+    pub drift: Option<String>,
 }

@@ -12,6 +12,7 @@ use super::upstream::Upstream;
 use super::{Gateway, millis};
 use crate::budget::{Amounts, Grant};
 use crate::meter::Metered;
+use crate::recording::{Cost, Ending, Tape};
 use crate::wire::Finish;
 
 /// A reservation until it is settled. Dropped without, because the gateway stops or a task dies, it is charged in full.
@@ -22,12 +23,22 @@ pub(super) struct Settlement {
     pub(super) record: ExchangeRecord,
     pub(super) asked_tier: Option<String>,
     pub(super) begun: Instant,
+    /// Records the exchange.
+    pub(super) tape: Option<Tape>,
+    /// How a recording of it ends; `Complete` until the answer turns out to have broken off.
+    pub(super) ending: Ending,
+    /// What it cost when it was recorded, for one that is replayed.
+    pub(super) kept: Option<Cost>,
 }
 
 impl Settlement {
     /// An answer was read as far as it went.
     pub(super) fn answered(&mut self, metered: Metered, ended: Ended, broken: Option<&io::Error>) {
-        let usage = metered.usage_or_estimate(self.record.estimated_input);
+        let read = metered.usage_or_estimate(self.record.estimated_input);
+        let usage = self.kept.as_ref().and_then(|kept| kept.usage).unwrap_or(read);
+        let whole = broken.is_none() && (ended == Ended::Answered || metered.answer.complete);
+        self.ending =
+            if whole || ended == Ended::Cut && broken.is_none() { Ending::Complete } else { Ending::Cut };
         let record = &mut self.record;
         record.ended = ended;
         let broken = broken.map(ToString::to_string);
@@ -48,7 +59,9 @@ impl Settlement {
     }
 
     /// Nothing came back.
-    pub(super) fn unanswered(&mut self, message: &str, maybe_charged: bool) {
+    pub(super) fn unanswered(&mut self, message: &str, timed_out: bool, maybe_charged: bool) {
+        let said = Ending::Unanswered { message: message.to_owned(), timed_out, charged: maybe_charged };
+        self.ending = said;
         self.record.ended = Ended::UpstreamDown;
         self.record.status = 502;
         self.record.error = Some(message.to_owned());
@@ -110,6 +123,11 @@ impl Settlement {
         record.list_cost = priced.list;
         record.prices = priced.source.map(|source| format!("{} ({})", source.table, source.date));
         record.price_warnings = priced.warnings.iter().map(ToString::to_string).collect();
+        if let Some(kept) = self.kept.take() {
+            record.cost = kept.billed;
+            record.list_cost = kept.list;
+            record.prices = kept.prices;
+        }
         record.usage = Some(usage);
         record.web_searches = web_searches;
         let tokens = Buckets::of(&usage).map_or(grant.reserved.tokens, |buckets| {
@@ -117,7 +135,7 @@ impl Settlement {
         });
         let cost = Amounts {
             tokens,
-            nano_usd: priced.billed.map_or(0, |cost| u64::try_from(cost.0).unwrap_or(0)),
+            nano_usd: record.cost.map_or(0, |cost| u64::try_from(cost.0).unwrap_or(0)),
             requests: 1,
         };
         let estimated = usage.source != Some(UsageSource::Gateway);
@@ -128,6 +146,19 @@ impl Settlement {
 
     fn finish(&mut self) {
         self.record.total_ms = millis(self.begun);
+        // What the end of the gateway itself cut is not an answer to play again.
+        if let Some(tape) = self.tape.take()
+            && self.record.ended != Ended::Stopped
+        {
+            let record = &self.record;
+            let cost = Cost {
+                usage: record.usage,
+                billed: record.cost,
+                list: record.list_cost,
+                prices: record.prices.clone(),
+            };
+            tape.end(self.ending.clone(), cost);
+        }
         self.gateway.journal.exchange(std::mem::take(&mut self.record));
     }
 }

@@ -1,4 +1,4 @@
-//! Where an answer's body comes from: an upstream's connection, or a script's frames.
+//! Where an answer's body comes from: an upstream's connection, a script's frames, or a recording.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,6 +8,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
+use super::faults::Spoiled;
+use crate::recording::{self, Frame, Pace};
 use crate::scripted::Ending;
 
 /// A body that is read piece by piece.
@@ -27,9 +29,30 @@ pub(super) enum Source {
         /// What then happens.
         ending: Ending,
     },
+    /// From another one, with a fault put in.
+    Spoiled {
+        /// The other one.
+        source: Box<Source>,
+        /// The fault.
+        spoiled: Spoiled,
+    },
+    /// From a recording.
+    Recording {
+        /// What is left of it.
+        frames: VecDeque<Frame>,
+        /// How fast it comes.
+        pace: Pace,
+        /// Whether it broke off there.
+        cut: bool,
+    },
 }
 
 impl Source {
+    /// The body of a recorded answer.
+    pub(super) fn played(frames: VecDeque<Frame>, pace: Pace, ending: &recording::Ending) -> Source {
+        Source::Recording { frames, pace, cut: *ending == recording::Ending::Cut }
+    }
+
     /// The next piece; `None` at the end.
     pub(super) async fn next(&mut self) -> Option<io::Result<Bytes>> {
         match self {
@@ -48,6 +71,25 @@ impl Source {
                         }
                     }
                 }
+            },
+            Source::Spoiled { source, spoiled } => match Box::pin(source.next()).await {
+                Some(Ok(piece)) => spoiled.spoil(piece),
+                Some(Err(error)) => Some(Err(error)),
+                None => spoiled.end(),
+            },
+            Source::Recording { frames, pace, cut } => match frames.front() {
+                Some(frame) => {
+                    // It is taken off when it is due, and not before: nobody may wait that long.
+                    if *pace == Pace::Recorded {
+                        tokio::time::sleep(frame.after).await;
+                    }
+                    frames.pop_front().map(|frame| Ok(frame.bytes))
+                }
+                None if std::mem::take(cut) => Some(Err(io::Error::new(
+                    io::ErrorKind::ConnectionReset,
+                    "the recorded answer breaks off here",
+                ))),
+                None => None,
             },
             Source::Script { frames, ending } => match (frames.pop_front(), *ending) {
                 (Some(frame), _) => Some(Ok(Bytes::from(frame))),

@@ -8,12 +8,11 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Request, Uri};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, ResponseFuture};
-use hyper_util::rt::TokioExecutor;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::address::joined;
+use super::connections::{Connections, HttpProxy, Roots};
+use super::faults::{Fault, FaultRates, Faults, Spoiled};
+use super::flow::{Flow, Place, Rates};
 use super::retry::{self, Patience};
 use super::source::Source;
 use crate::scripted::{self, Script};
@@ -87,6 +86,19 @@ pub struct UpstreamSpec {
     pub margin_percent: u64,
 }
 
+/// What an upstream may have besides; nothing of it is needed.
+#[derive(Debug, Clone, Default)]
+pub struct UpstreamOptions {
+    /// What it allows per minute.
+    pub rates: Rates,
+    /// Faults put in on purpose.
+    pub faults: Option<FaultRates>,
+    /// The HTTP proxy before it.
+    pub proxy: Option<HttpProxy>,
+    /// Who may vouch for it.
+    pub roots: Roots,
+}
+
 /// How an upstream is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
@@ -102,23 +114,9 @@ pub enum Health {
 pub struct Upstream {
     pub(super) spec: UpstreamSpec,
     client: Connections,
-    places: Arc<Semaphore>,
+    flow: Arc<Flow>,
+    faults: Option<Faults>,
     state: Mutex<State>,
-}
-
-/// Kept connections. A server without TLS must not fail for want of roots.
-enum Connections {
-    Plain(Client<HttpConnector, Full<Bytes>>),
-    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
-}
-
-impl Connections {
-    fn request(&self, request: Request<Full<Bytes>>) -> ResponseFuture {
-        match self {
-            Connections::Plain(client) => client.request(request),
-            Connections::Tls(client) => client.request(request),
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -131,6 +129,12 @@ struct State {
 /// What is sent.
 pub(super) struct Outgoing<'a> {
     pub(super) wire: &'static dyn Wire,
+    /// Whose request it is: trials take turns.
+    pub(super) trial: &'a str,
+    /// What it is estimated at, in tokens.
+    pub(super) tokens: u64,
+    /// The model, for services that have it in their address.
+    pub(super) model: &'a str,
     /// Path and query as the agent sent them, without a key.
     pub(super) path: &'a str,
     pub(super) headers: Vec<(String, String)>,
@@ -145,8 +149,8 @@ pub(super) struct Incoming {
     pub(super) headers: Vec<(String, String)>,
     pub(super) source: Source,
     pub(super) attempts: u32,
-    /// Kept as long as the answer is read.
-    pub(super) permit: OwnedSemaphorePermit,
+    /// Kept as long as the answer is read; a recording needs none.
+    pub(super) permit: Option<Place>,
 }
 
 /// Why nothing came back.
@@ -172,23 +176,20 @@ impl Upstream {
     /// # Errors
     /// The system's roots cannot be read.
     pub fn new(spec: UpstreamSpec) -> std::io::Result<Upstream> {
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(spec.timeouts.connect));
+        Upstream::with_options(spec, UpstreamOptions::default())
+    }
+
+    /// The same, with rates, faults, a proxy, or roots of its own.
+    ///
+    /// # Errors
+    /// The roots cannot be read, or the proxy's address is none.
+    pub fn with_options(spec: UpstreamSpec, options: UpstreamOptions) -> std::io::Result<Upstream> {
         let is_tls =
             matches!(&spec.target, Target::Http { base_url, .. } if !base_url.starts_with("http://"));
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder.pool_idle_timeout(Duration::from_secs(60)).pool_timer(hyper_util::rt::TokioTimer::new());
-        let client = if is_tls {
-            let https = hyper_rustls::HttpsConnectorBuilder::new().with_native_roots()?;
-            let https = https.https_only().enable_http1().enable_http2().wrap_connector(connector);
-            Connections::Tls(builder.build(https))
-        } else {
-            Connections::Plain(builder.build(connector))
-        };
-        let places = Arc::new(Semaphore::new(spec.concurrency.clamp(1, Semaphore::MAX_PERMITS)));
-        Ok(Upstream { spec, client, places, state: Mutex::default() })
+        let client = Connections::new(is_tls, spec.timeouts.connect, options.proxy.as_ref(), &options.roots)?;
+        let flow = Flow::new(spec.concurrency, options.rates);
+        let faults = options.faults.map(Faults::new);
+        Ok(Upstream { spec, client, flow, faults, state: Mutex::default() })
     }
 
     /// How it is doing. While it is down, trials need not be begun.
@@ -221,9 +222,9 @@ impl Upstream {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            // Waiting for a place is no failure of the upstream's; places are given in the order of asking.
-            let permit = Arc::clone(&self.places).acquire_owned().await.expect("the places are never closed");
-            let tried = self.try_once(outgoing).await;
+            // Waiting for a place is no failure of the upstream's.
+            let permit = self.flow.enter(outgoing.trial, outgoing.tokens).await;
+            let tried = self.try_with_faults(outgoing).await;
             let (message, asked, timed_out, maybe_charged) = match tried {
                 Ok((status, headers, mut source)) if status >= 400 => {
                     let body = source.collect(ERROR_BYTES).await;
@@ -234,13 +235,17 @@ impl Upstream {
                         self.note_answer(status, &body);
                         let source =
                             Source::Script { frames: [body].into(), ending: scripted::Ending::Complete };
-                        return Ok(Incoming { status, headers, source, attempts, permit });
+                        return Ok(Incoming { status, headers, source, attempts, permit: Some(permit) });
+                    }
+                    // What one is asked to wait for, all are.
+                    if let Some(asked) = asked {
+                        self.flow.hold(asked.min(self.spec.patience.outage));
                     }
                     (format!("it answered with {status}"), asked, false, false)
                 }
                 Ok((status, headers, source)) => {
                     self.note_answer(status, b"");
-                    return Ok(Incoming { status, headers, source, attempts, permit });
+                    return Ok(Incoming { status, headers, source, attempts, permit: Some(permit) });
                 }
                 Err(failed) => (failed.message, None, failed.timed_out, failed.sent),
             };
@@ -253,6 +258,33 @@ impl Upstream {
                 return Err(Unanswered { message, attempts, timed_out, maybe_charged });
             };
             tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn try_with_faults(
+        &self,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<(u16, Vec<(String, String)>, Source), Failed> {
+        match self.faults.as_ref().and_then(Faults::draw) {
+            None => self.try_once(outgoing).await,
+            Some(Fault::Status(status)) => {
+                let body =
+                    format!("{{\"error\":{{\"message\":\"status {status} on purpose\"}}}}").into_bytes();
+                let source = Source::Script { frames: [body].into(), ending: scripted::Ending::Complete };
+                Ok((status, vec![("content-type".to_owned(), "application/json".to_owned())], source))
+            }
+            Some(Fault::Slow(delay)) => {
+                tokio::time::sleep(delay).await;
+                self.try_once(outgoing).await
+            }
+            Some(fault) => {
+                let (status, headers, source) = self.try_once(outgoing).await?;
+                Ok((
+                    status,
+                    headers,
+                    Source::Spoiled { source: Box::new(source), spoiled: Spoiled::new(fault) },
+                ))
+            }
         }
     }
 
@@ -382,7 +414,7 @@ fn request(
     further: &[(String, String)],
 ) -> Result<Request<Full<Bytes>>, Failed> {
     let failed = |message: String| Failed { message, timed_out: false, sent: false };
-    let uri: Uri = joined(base_url, outgoing.path)
+    let uri: Uri = joined(base_url, outgoing.path, outgoing.model)
         .parse()
         .map_err(|error| failed(format!("{base_url} is no address: {error}")))?;
     let mut headers = outgoing.headers.clone();
@@ -405,21 +437,6 @@ fn request(
         request.headers_mut().insert(name, value);
     }
     Ok(request)
-}
-
-/// The upstream's address of a path. A version that both have stands there once: agents and base URLs differ in who says it.
-fn joined(base_url: &str, path: &str) -> String {
-    let base = base_url.trim_end_matches('/');
-    for version in ["/v1", "/v1beta"] {
-        if let Some(rest) = path.strip_prefix(version)
-            && rest.starts_with('/')
-            && base.ends_with(version)
-        {
-            return format!("{base}{rest}");
-        }
-    }
-    // A bare host gets the version that the API has.
-    format!("{base}{path}")
 }
 
 /// An error with its causes: the outermost alone says only that something failed.

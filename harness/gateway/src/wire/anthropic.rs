@@ -82,6 +82,11 @@ impl Wire for Anthropic {
         cap.unwrap_or_default()
     }
 
+    fn smallest(&self, model: &str) -> (String, Value) {
+        let messages = json!([{"role": "user", "content": "Say ok."}]);
+        ("/v1/messages".to_owned(), json!({"model": model, "max_tokens": 16, "messages": messages}))
+    }
+
     fn key_header(&self) -> KeyHeader {
         KeyHeader { name: "x-api-key", prefix: "" }
     }

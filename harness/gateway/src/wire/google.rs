@@ -148,6 +148,12 @@ impl Wire for Google {
         }
     }
 
+    fn smallest(&self, model: &str) -> (String, Value) {
+        let body = json!({"contents": [{"role": "user", "parts": [{"text": "Say ok."}]}],
+            "generationConfig": {"maxOutputTokens": 16}});
+        (format!("/v1beta/models/{model}:generateContent"), body)
+    }
+
     fn key_header(&self) -> KeyHeader {
         KeyHeader { name: "x-goog-api-key", prefix: "" }
     }

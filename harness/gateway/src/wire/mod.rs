@@ -57,6 +57,9 @@ pub trait Wire: Debug + Sync {
     /// The changes that carry out a wish, on a body that was read before.
     fn edits(&self, body: &[u8], found: &[Vec<Found>], wish: &Wish) -> Vec<Splice>;
 
+    /// Path and body of a request for a few tokens, to see whether a model answers.
+    fn smallest(&self, model: &str) -> (String, Value);
+
     /// Which header carries the key.
     fn key_header(&self) -> KeyHeader;
 
@@ -113,6 +116,18 @@ mod tests {
                 assert!((400..=599).contains(&answer.status));
                 assert!(!answer.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("retry-after")));
             }
+        }
+    }
+
+    #[test]
+    fn smallest_request_of_every_wire_is_its_own_and_capped() {
+        for wire in WIRES {
+            let (path, body) = wire.smallest("some-model");
+            let (found, route) = recognise("POST", &path).unwrap();
+            assert_eq!(found.name(), wire.name());
+            let read = ReadRequest::read(*wire, &route, body.to_string().as_bytes()).unwrap().facts;
+            assert_eq!((read.model.as_str(), read.stream), ("some-model", false));
+            assert!(read.output_cap.is_some_and(|cap| cap <= 16), "{}", wire.name());
         }
     }
 

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use harness_core::Usage;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::answer::{Answer, Finish, short};
 use super::error::{ErrorAnswer, ErrorKind};
@@ -116,6 +116,14 @@ impl Wire for OpenAiChat {
             }
         }
         joined(edits)
+    }
+
+    fn smallest(&self, model: &str) -> (String, Value) {
+        let messages = json!([{"role": "user", "content": "Say ok."}]);
+        (
+            "/v1/chat/completions".to_owned(),
+            json!({"model": model, "max_completion_tokens": 16, "messages": messages}),
+        )
     }
 
     fn key_header(&self) -> KeyHeader {

@@ -90,6 +90,10 @@ impl Wire for OpenAiResponses {
         cap.unwrap_or_default()
     }
 
+    fn smallest(&self, model: &str) -> (String, Value) {
+        ("/v1/responses".to_owned(), json!({"model": model, "max_output_tokens": 16, "input": "Say ok."}))
+    }
+
     fn key_header(&self) -> KeyHeader {
         KeyHeader { name: "authorization", prefix: "Bearer " }
     }
