@@ -297,6 +297,12 @@ impl Exchange {
         Some(self.caller.recorder.as_ref()?.begin(head, body.clone()).await)
     }
 
+    /// Whether the answer comes from a script or a recording.
+    fn spends_nothing(&self) -> bool {
+        let plays = self.caller.player.as_ref().is_some_and(|player| player.mode() != Mode::Passthrough);
+        plays || self.upstream.is_simulated()
+    }
+
     /// What the request asks of the budgets.
     fn ask(&self, facts: &RequestFacts, body: &[u8]) -> Ask {
         let counted = self.caller.counter.lock().unwrap_or_else(PoisonError::into_inner).request(body);
@@ -317,7 +323,7 @@ impl Exchange {
             trial: self.caller.trial.clone(),
             variant: self.caller.variant.clone(),
             // What a script says costs nobody anything: it is no day's spending.
-            day: if self.upstream.is_simulated() { String::new() } else { day_of(now_ms) },
+            day: if self.spends_nothing() { String::new() } else { day_of(now_ms) },
             now_ms,
             input,
             output_cap: facts.output_cap,
