@@ -21,13 +21,20 @@ const LIMITS: &str = "4 KB call 60 us, 1 MB request 1 ms, added p50 0.3 ms and p
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let threads = std::env::var("THREADS").ok().and_then(|count| count.parse().ok());
-    let threads = threads.unwrap_or(if words.first() == Some(&"serve") { 2 } else { 1 });
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-        .expect("a runtime can be started");
+    // How many threads the gateway has; none is the one that waits for it.
+    let threads: Option<usize> = std::env::var("THREADS").ok().and_then(|count| count.parse().ok());
+    let threads = match words.first() {
+        Some(&"serve") => threads.unwrap_or(2),
+        _ => 1,
+    };
+    let mut builder = match threads {
+        0 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder.enable_all().build().expect("a runtime can be started");
     runtime.block_on(async {
         match words.as_slice() {
             [] => all().await,

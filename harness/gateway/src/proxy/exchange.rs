@@ -4,35 +4,29 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming as Body;
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 
 use harness_prices::{Served, ServiceTier};
 
 use super::body::AnswerBody;
 use super::detached::Detached;
 use super::feeder::Feeder;
-use super::record::{Ended, ExchangeRecord, Replayed};
+use super::http::{counted, header, plain, read_body, respond, set, upgrade_required};
+use super::record::{Ended, ExchangeRecord};
 use super::server::Access;
 use super::settlement::Settlement;
-use super::source::Source;
 use super::upstream::{Incoming, Outgoing, Target, Unanswered, Upstream};
 use super::{Caller, Gateway, day_of, millis, now_ms};
 use crate::budget::{Ask, Grant, Verdict, WorstRates};
 use crate::meter::{Framing, Meter};
-use crate::recording::{Asked, Cost, Ending, Head, Miss, Mode, Pace, Played, Tape};
-use crate::stream::decode::{Decoder, Encoding, Sink};
+use crate::recording::{Cost, Ending, Mode};
+use crate::stream::decode::Encoding;
 use crate::wire::{
     ErrorAnswer, ErrorKind, Operation, ReadRequest, RequestFacts, Route, UsageStripper, Wire, Wish, by_name,
     recognise, without_key,
 };
 
-/// Longest request body.
-const BODY_BYTES: usize = 64 << 20;
-/// A body that is long, but not unusually so.
-const USUAL_BYTES: usize = 2 << 20;
 /// Longest error body passed on.
 const ERROR_BYTES: usize = 1 << 20;
 /// What a model's longest answer is taken for where no table says.
@@ -211,90 +205,16 @@ impl Exchange {
         }
     }
 
-    fn unanswered(&self, unanswered: &Unanswered, mut settlement: Settlement) -> Response<AnswerBody> {
+    pub(super) fn unanswered(
+        &self,
+        unanswered: &Unanswered,
+        mut settlement: Settlement,
+    ) -> Response<AnswerBody> {
         let kind = if unanswered.timed_out { ErrorKind::UpstreamTimeout } else { ErrorKind::UpstreamFailed };
         settlement.record.attempts = unanswered.attempts;
         let message = self.gateway.redactor.redact_text(&unanswered.message);
         settlement.unanswered(&message, unanswered.timed_out, unanswered.maybe_charged);
         plain(self.wire.error(kind, &message))
-    }
-
-    /// What a recording has for this request; `None` when it is to be forwarded.
-    async fn play(&self, model: &str, stream: bool, body: &Bytes) -> Option<Result<Played, Miss>> {
-        let player = Arc::clone(self.caller.player.as_ref()?);
-        let mode = player.mode();
-        let (wire, operation, model, body) =
-            (self.wire.name(), self.route.operation, model.to_owned(), body.clone());
-        let gateway = Arc::clone(&self.gateway);
-        // It reads files, and a long request takes a while to compare.
-        let played = tokio::task::spawn_blocking(move || {
-            let body = gateway.redactor.redact(&body);
-            player.play(&Asked { wire, operation, model: &model, stream, body: &body })
-        });
-        match played.await {
-            Ok(Ok(played)) => Some(Ok(played)),
-            Ok(Err(_)) if mode == Mode::Passthrough => None,
-            Ok(Err(miss)) => Some(Err(miss)),
-            Err(_) => Some(Err(Miss { message: "the recording could not be played".to_owned() })),
-        }
-    }
-
-    /// The recorded answer goes the way of any other.
-    async fn replay(
-        &self,
-        played: Played,
-        mut settlement: Settlement,
-        asks_usage: bool,
-    ) -> Response<AnswerBody> {
-        settlement.record.replayed = Some(Replayed { request: played.request, drift: played.drift });
-        settlement.kept = Some(played.cost);
-        let pace = self.caller.player.as_ref().map_or(Pace::AtOnce, |player| player.pace());
-        if pace == Pace::Recorded {
-            tokio::time::sleep(played.headers_after).await;
-        }
-        if let Ending::Unanswered { message, timed_out, charged } = played.ending {
-            let attempts = played.attempts;
-            return self.unanswered(
-                &Unanswered { message, attempts, timed_out, maybe_charged: charged },
-                settlement,
-            );
-        }
-        let incoming = Incoming {
-            status: played.status,
-            headers: played.headers,
-            source: Source::played(played.frames, pace, &played.ending),
-            attempts: played.attempts,
-            permit: None,
-        };
-        if incoming.status >= 400 {
-            self.upstream_error(incoming, settlement).await
-        } else {
-            self.pass_on(incoming, settlement, asks_usage)
-        }
-    }
-
-    /// The agent stops in the way in which it does when a budget is spent: nothing that follows could be answered.
-    fn missed(&self, mut settlement: Settlement, miss: &Miss) -> Response<AnswerBody> {
-        let answer = self.wire.error(ErrorKind::BudgetExhausted, &format!("replay: {}", miss.message));
-        settlement.record.ended = Ended::Missed;
-        settlement.record.status = answer.status;
-        settlement.record.error = Some(miss.message.clone());
-        settlement.release();
-        plain(answer)
-    }
-
-    /// Begins to record, where that is wanted.
-    async fn tape(&self, record: &ExchangeRecord, body: &Bytes) -> Option<Tape> {
-        let head = Head {
-            trial: record.trial.clone(),
-            request: record.request,
-            at_ms: record.at_ms,
-            wire: record.wire.clone(),
-            operation: self.route.operation,
-            model: record.model.clone(),
-            stream: record.stream,
-        };
-        Some(self.caller.recorder.as_ref()?.begin(head, body.clone()).await)
     }
 
     /// Whether the answer comes from a script or a recording.
@@ -378,7 +298,7 @@ impl Exchange {
     }
 
     /// The provider's own error, for the agent to see: it may be able to do something about it.
-    async fn upstream_error(
+    pub(super) async fn upstream_error(
         &self,
         mut incoming: Incoming,
         mut settlement: Settlement,
@@ -410,7 +330,12 @@ impl Exchange {
     }
 
     /// Passes an answer on byte for byte, while a task reads it and meters.
-    fn pass_on(&self, incoming: Incoming, mut settlement: Settlement, strips: bool) -> Response<AnswerBody> {
+    pub(super) fn pass_on(
+        &self,
+        incoming: Incoming,
+        mut settlement: Settlement,
+        strips: bool,
+    ) -> Response<AnswerBody> {
         let record = &mut settlement.record;
         record.attempts = incoming.attempts;
         record.status = incoming.status;
@@ -491,76 +416,4 @@ impl Exchange {
         }
         counted(status, body)
     }
-}
-
-fn counted(status: u16, body: Vec<u8>) -> Response<AnswerBody> {
-    let mut response = respond(status, AnswerBody::whole(body));
-    set(&mut response, "content-type", "application/json");
-    response
-}
-
-fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-}
-
-/// The body of a request, unpacked: some agents send theirs compressed.
-async fn read_body(mut body: Body, headers: &[(String, String)]) -> Result<Bytes, ErrorKind> {
-    struct Unpacked {
-        bytes: Vec<u8>,
-        too_large: bool,
-    }
-    impl Sink for Unpacked {
-        fn read(&mut self, piece: &[u8]) {
-            self.too_large |= self.bytes.len() + piece.len() > BODY_BYTES;
-            if !self.too_large {
-                self.bytes.extend_from_slice(piece);
-            }
-        }
-    }
-    let encoding = Encoding::parse(header(headers, "content-encoding").unwrap_or_default());
-    // What is told is believed as far as a usual body goes.
-    let told: usize = header(headers, "content-length").and_then(|told| told.parse().ok()).unwrap_or(0);
-    let sink = Unpacked { bytes: Vec::with_capacity(told.min(USUAL_BYTES)), too_large: false };
-    let mut decoder = Decoder::new(encoding.ok_or(ErrorKind::BadRequest)?, sink);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ErrorKind::BadRequest)?;
-        if let Some(data) = frame.data_ref() {
-            decoder.push(data);
-        }
-        if decoder.sink().too_large {
-            return Err(ErrorKind::TooLarge);
-        }
-        if decoder.has_failed() {
-            return Err(ErrorKind::BadRequest);
-        }
-    }
-    Ok(Bytes::from(std::mem::take(&mut decoder.sink().bytes)))
-}
-
-fn respond(status: u16, body: AnswerBody) -> Response<AnswerBody> {
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    response
-}
-
-/// Sets a header; what is none is left out.
-fn set(response: &mut Response<AnswerBody>, name: &str, value: &str) {
-    if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-        response.headers_mut().append(name, value);
-    }
-}
-
-fn plain(answer: ErrorAnswer) -> Response<AnswerBody> {
-    let mut response = respond(answer.status, AnswerBody::whole(answer.body));
-    for (name, value) in answer.headers {
-        set(&mut response, name, value);
-    }
-    response
-}
-
-fn upgrade_required() -> Response<AnswerBody> {
-    let mut response = respond(426, AnswerBody::whole("this gateway speaks HTTP alone"));
-    set(&mut response, "upgrade", "HTTP/1.1");
-    set(&mut response, "connection", "upgrade");
-    response
 }

@@ -12,7 +12,8 @@ use hyper::{Method, Request, Uri};
 use super::address::joined;
 use super::connections::{Connections, HttpProxy, Roots};
 use super::faults::{Fault, FaultRates, Faults, Spoiled};
-use super::flow::{Flow, Place, Rates};
+use super::flow::{Flow, Place};
+use super::queue::Rates;
 use super::retry::{self, Patience};
 use super::source::Source;
 use crate::scripted::{self, Script};
@@ -238,8 +239,8 @@ impl Upstream {
                         return Ok(Incoming { status, headers, source, attempts, permit: Some(permit) });
                     }
                     // What one is asked to wait for, all are.
-                    if let Some(asked) = asked {
-                        self.flow.hold(asked.min(self.spec.patience.outage));
+                    if let Some(asked) = asked.filter(|asked| *asked <= self.spec.patience.outage) {
+                        self.flow.hold(asked);
                     }
                     (format!("it answered with {status}"), asked, false, false)
                 }

@@ -32,6 +32,7 @@ mod index;
 mod pack;
 mod player;
 mod recorder;
+mod writer;
 
 pub use canonical::{Asked, Key};
 pub use difference::difference;

@@ -14,7 +14,7 @@ use super::difference::difference;
 use super::exchange::{Cost, Ending, Exchange};
 use super::index::{self, Entry, IndexReader};
 use super::pack::PackReader;
-use super::recorder::pieces;
+use super::writer::pieces;
 use super::{ANSWER_BYTES, FORMAT, FORMAT_FILE, PACK_FILE, REQUEST_BYTES};
 
 /// What is done with a request that was not recorded as it is.
