@@ -13,7 +13,7 @@ use harness_guest::recipe::{Bind, Overlay, Recipe, Source};
 use super::NAME;
 use super::blanks::{Blank, Blanks, Wanted};
 use super::cgroup::find::Cgroups;
-use super::cgroup::group::Join;
+use super::cgroup::group::{self, Join};
 use super::disk;
 use super::disk::image::DiskPool;
 use super::disk::watchdog::Watchdog;
@@ -26,7 +26,7 @@ use super::running::Running;
 use super::sandbox::{NativeSandbox, stacked};
 use super::scratch::{Scratch, ScratchStore};
 use super::spawner::{Attach, Attached, Spawner};
-use super::stalls::{self, NewGroup, Stall, Stalls};
+use super::stalls::{NewGroup, Stall, Stalls};
 use super::store::Store;
 use crate::link::guest::Guest;
 use crate::link::network::no_list;
@@ -407,8 +407,9 @@ impl Backend for Native {
                 }
             }
         }
-        let live = self.options.state_dir.join("scratch");
-        tokio::task::spawn_blocking(move || store.reap(&filter, &|id| stalls::release(&live.join(id))))
+        let release =
+            |_: &str, folders: &[PathBuf]| group::release(folders).map_err(|error| error.to_string());
+        tokio::task::spawn_blocking(move || store.reap(&filter, &release))
             .await
             .map_err(|_| SandboxError::Lost { cause: "reaping failed".to_owned() })?
             .map_err(|error| SandboxError::host("look for what dead owners left", error))

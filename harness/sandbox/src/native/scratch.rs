@@ -1,11 +1,12 @@
-//! One folder of scratch space for each sandbox, with a lock that says whether its owner lives. Whatever kills the owner, the
-//! lock goes with it, and the next one who looks removes what was left.
+//! One folder of scratch space for each sandbox, with a file that says whose it is and is locked while its owner lives. Whatever
+//! kills the owner, the lock goes with it, and the next one who looks removes what was left.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
@@ -36,9 +37,12 @@ pub(crate) struct Owner {
     pub(crate) boot: String,
     /// When that process began, in clock ticks since boot: tells it from a later one with its number.
     pub(crate) started: u64,
+    /// The folders of its control group, for whoever cleans up after it.
+    #[serde(default)]
+    pub(crate) groups: Vec<PathBuf>,
 }
 
-const LOCK: &str = "lock";
+/// The one file that is there from the beginning: on some disks each file costs more than all else that starting a sandbox takes.
 const OWNER: &str = "owner.json";
 /// A folder in the making that nobody locked counts as left behind after this time.
 const MAKING: Duration = Duration::from_secs(60);
@@ -47,13 +51,19 @@ const OWNER_BYTES: u64 = 64 << 10;
 /// Most folders looked at in one go.
 const MOST: usize = 100_000;
 
+/// Ends what is left of the sandbox with this id and these group folders, and says what resisted.
+type Release<'a> = dyn Fn(&str, &[PathBuf]) -> Result<(), String> + 'a;
+
 /// A scratch folder of ours. Dropping it removes it (blocking); [`Scratch::remove`] says how that went.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     store: ScratchStore,
     id: String,
-    // Held, never read: the lock lives as long as this.
-    _lock: rustix::fd::OwnedFd,
+    // The lock lives as long as this.
+    owner: fs::File,
+    /// Bytes in it.
+    length: AtomicUsize,
+    groups: Vec<PathBuf>,
     gone: bool,
 }
 
@@ -72,34 +82,36 @@ impl ScratchStore {
         Ok(store)
     }
 
-    /// Makes a folder with a new id, locked by us. Nobody sees it under that id before it is locked and labelled.
+    /// Makes a folder with a new id, locked by us. Nobody sees it under that id before it is locked and labelled. `groups` says
+    /// where the control group of an id will be: known before it is made, it is found whatever happens in between.
     ///
     /// # Errors
     /// What the host refused.
-    pub(crate) fn make(&self, labels: &Labels) -> io::Result<Scratch> {
-        let owner = serde_json::to_vec(&Owner::here(labels)?)?;
+    pub(crate) fn make(&self, labels: &Labels, groups: impl Fn(&str) -> Vec<PathBuf>) -> io::Result<Scratch> {
         for _ in 0..16 {
             let id = new_id()?;
             let (pid, _, started) = this_process();
             let making = self.live.join(format!(".new-{id}-{pid}-{started}"));
             fs::DirBuilder::new().mode(0o711).create(&making)?;
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let lock = match rustix::fs::open(making.join(LOCK), flags, Mode::RUSR | Mode::WUSR) {
+            let owner = match rustix::fs::open(making.join(OWNER), flags, Mode::RUSR | Mode::WUSR) {
                 Err(rustix::io::Errno::NOENT) => continue,
-                opened => opened?,
+                opened => fs::File::from(opened?),
             };
             // One who reaps may have been here between the two calls, and then the folder is gone or going: take another.
-            if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if rustix::fs::flock(&owner, FlockOperation::NonBlockingLockExclusive).is_err() {
                 continue;
             }
-            match fs::write(making.join(OWNER), &owner) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                written => written?,
-            }
+            let groups = groups(&id);
+            let mut scratch =
+                Scratch { store: self.clone(), id, owner, length: AtomicUsize::new(0), groups, gone: true };
+            scratch.label(labels)?;
             let here = rustix::fs::CWD;
-            match rustix::fs::renameat_with(here, &making, here, self.live.join(&id), RenameFlags::NOREPLACE)
-            {
-                Ok(()) => return Ok(Scratch { store: self.clone(), id, _lock: lock, gone: false }),
+            match rustix::fs::renameat_with(here, &making, here, scratch.path(), RenameFlags::NOREPLACE) {
+                Ok(()) => {
+                    scratch.gone = false;
+                    return Ok(scratch);
+                }
                 Err(rustix::io::Errno::EXIST) => drop(remove(&making)?),
                 Err(rustix::io::Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
@@ -108,16 +120,12 @@ impl ScratchStore {
         Err(io::Error::other("no free name for a scratch folder was found"))
     }
 
-    /// Removes what dead owners left. For each of them `release` is called first, with its id: it ends the processes and
-    /// removes the cgroups of that name, and says what resisted; then the folder stays for the next time.
+    /// Removes what dead owners left. For each of them `release` is called first, with its id and the folders of its group: it
+    /// ends the processes, removes the group, and says what resisted; then the folder stays for the next time.
     ///
     /// # Errors
     /// When the store cannot be listed.
-    pub(crate) fn reap(
-        &self,
-        filter: &ReapFilter,
-        release: &dyn Fn(&str) -> Result<(), String>,
-    ) -> io::Result<Reaped> {
+    pub(crate) fn reap(&self, filter: &ReapFilter, release: &Release<'_>) -> io::Result<Reaped> {
         let mut reaped = Reaped::default();
         for entry in fs::read_dir(&self.live)?.take(MOST) {
             let Ok(name) = entry?.file_name().into_string() else { continue };
@@ -128,7 +136,8 @@ impl ScratchStore {
                 reaped.sandboxes.push(id);
                 continue;
             }
-            if let Err(reason) = release(&id) {
+            let groups = self.owner(&name).map(|owner| owner.groups).unwrap_or_default();
+            if let Err(reason) = release(&id, &groups) {
                 reaped.failed.push(format!("{id}: {reason}"));
                 continue;
             }
@@ -152,7 +161,7 @@ impl ScratchStore {
     fn dead(&self, name: &str, filter: &ReapFilter) -> Option<Option<rustix::fd::OwnedFd>> {
         let path = self.live.join(name);
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let lock = match rustix::fs::open(path.join(LOCK), flags, Mode::empty()) {
+        let lock = match rustix::fs::open(path.join(OWNER), flags, Mode::empty()) {
             Ok(lock) => {
                 rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
                 Some(lock)
@@ -219,11 +228,11 @@ impl Scratch {
     /// # Errors
     /// What the host refused.
     pub(crate) fn label(&self, labels: &Labels) -> io::Result<()> {
-        let owner = serde_json::to_vec(&Owner::here(labels)?)?;
-        // In place and at once: a new file would cost more than all the rest of starting a sandbox on some disks.
-        let file = fs::OpenOptions::new().write(true).open(self.path().join(OWNER))?;
-        file.write_all_at(&owner, 0)?;
-        file.set_len(owner.len() as u64)
+        let mut owner = serde_json::to_vec(&Owner::here(labels, &self.groups))?;
+        // In place, never shorter and at once: a new file would cost more than all the rest of starting a sandbox on some disks.
+        let length = self.length.fetch_max(owner.len(), Ordering::Relaxed);
+        owner.resize(owner.len().max(length), b' ');
+        self.owner.write_all_at(&owner, 0)
     }
 
     /// It, opened.
@@ -239,7 +248,7 @@ impl Scratch {
         &self.id
     }
 
-    /// The folder. What is made in it must not be named `lock` or `owner.json`.
+    /// The folder. What is made in it must not be named `owner.json`.
     pub(crate) fn path(&self) -> PathBuf {
         self.store.live.join(&self.id)
     }
@@ -269,16 +278,17 @@ impl Drop for Scratch {
 }
 
 impl Owner {
-    fn here(labels: &Labels) -> io::Result<Owner> {
+    fn here(labels: &Labels, groups: &[PathBuf]) -> Owner {
         let (pid, boot, started) = this_process();
-        Ok(Owner {
+        Owner {
             run: labels.run.clone(),
             trial: labels.trial.clone(),
             role: labels.role.clone(),
             pid,
             boot,
             started,
-        })
+            groups: groups.to_vec(),
+        }
     }
 }
 

@@ -14,7 +14,11 @@ fn everything() -> ReapFilter {
     ReapFilter::default()
 }
 
-fn nothing_to_release(_: &str) -> Result<(), String> {
+fn no_groups(_: &str) -> Vec<PathBuf> {
+    Vec::new()
+}
+
+fn nothing_to_release(_: &str, _: &[PathBuf]) -> Result<(), String> {
     Ok(())
 }
 
@@ -22,10 +26,15 @@ fn nothing_to_release(_: &str) -> Result<(), String> {
 fn scratch_is_labelled_locked_and_removed() {
     let state = tempfile::tempdir().unwrap();
     let store = ScratchStore::open(state.path()).unwrap();
-    let scratch = store.make(&labels("r1")).unwrap();
+    let scratch = store.make(&labels("r1"), no_groups).unwrap();
     let owner = store.owner(scratch.id()).unwrap();
     assert_eq!((owner.run.as_str(), owner.pid), ("r1", std::process::id()));
     assert!(owner.started > 0 && !owner.boot.is_empty());
+    // Longer, shorter: always whole.
+    for run in ["a-run-with-a-longer-name", "r", ""] {
+        scratch.label(&labels(run)).unwrap();
+        assert_eq!(store.owner(scratch.id()).unwrap().run, run);
+    }
     fs::create_dir_all(scratch.path().join("upper/x")).unwrap();
     fs::write(scratch.path().join("upper/x/y"), vec![0; 10_000]).unwrap();
     assert_eq!(store.reap(&everything(), &nothing_to_release).unwrap(), Reaped::default());
@@ -34,7 +43,7 @@ fn scratch_is_labelled_locked_and_removed() {
     let removed = scratch.remove().unwrap();
     assert!(removed.bytes >= 10_000 && removed.failed.is_empty());
     assert!(!path.exists());
-    let dropped = store.make(&labels("r1")).unwrap().path();
+    let dropped = store.make(&labels("r1"), no_groups).unwrap().path();
     assert!(!dropped.exists());
 }
 
@@ -44,7 +53,7 @@ fn scratch_is_labelled_locked_and_removed() {
 fn scratch_owner_process() {
     let Some(state) = std::env::var_os("HARNESS_TEST_STATE") else { return };
     let store = ScratchStore::open(Path::new(&state)).unwrap();
-    let scratch = store.make(&labels("killed")).unwrap();
+    let scratch = store.make(&labels("killed"), |id| vec![Path::new("/sys/fs/x").join(id)]).unwrap();
     fs::create_dir_all(scratch.path().join("upper/a/b")).unwrap();
     fs::write(scratch.path().join("upper/a/b/c"), vec![7; 50_000]).unwrap();
     // On the error stream: the test harness holds the other back.
@@ -75,7 +84,7 @@ fn start_owner(state: &Path) -> OwnerProcess {
 fn scratch_of_a_killed_owner_is_reaped_and_a_live_one_is_spared() {
     let state = tempfile::tempdir().unwrap();
     let store = ScratchStore::open(state.path()).unwrap();
-    let ours = store.make(&labels("ours")).unwrap();
+    let ours = store.make(&labels("ours"), no_groups).unwrap();
     let OwnerProcess(mut child, id) = start_owner(state.path());
     assert_eq!(store.reap(&everything(), &nothing_to_release).unwrap(), Reaped::default());
     child.kill().unwrap();
@@ -84,11 +93,12 @@ fn scratch_of_a_killed_owner_is_reaped_and_a_live_one_is_spared() {
     assert_eq!(dry.sandboxes, std::slice::from_ref(&id));
     let other = ReapFilter { run: Some("other".into()), dry_run: false };
     assert_eq!(store.reap(&other, &nothing_to_release).unwrap().sandboxes, Vec::<String>::new());
-    let resisting = store.reap(&everything(), &|_| Err("busy".into())).unwrap();
+    let resisting = store.reap(&everything(), &|_, _| Err("busy".into())).unwrap();
     assert_eq!(resisting.failed, [format!("{id}: busy")]);
     assert!(state.path().join("scratch").join(&id).exists());
     let released = RefCell::new(Vec::new());
-    let release = |id: &str| {
+    let release = |id: &str, groups: &[PathBuf]| {
+        assert_eq!(groups, [Path::new("/sys/fs/x").join(id)]);
         released.borrow_mut().push(id.to_owned());
         Ok(())
     };
@@ -108,7 +118,7 @@ fn scratch_interrupted_while_being_made_or_removed_is_reaped() {
     // Killed after each step of making it.
     fs::create_dir(state.path().join("scratch/.new-bare")).unwrap();
     fs::create_dir(state.path().join("scratch/.new-unlocked")).unwrap();
-    fs::write(state.path().join("scratch/.new-unlocked/lock"), "").unwrap();
+    fs::write(state.path().join("scratch/.new-unlocked/owner.json"), "").unwrap();
     // Killed while removing it.
     fs::create_dir_all(state.path().join("trash/x/y/z")).unwrap();
     let reaped = store.reap(&everything(), &nothing_to_release).unwrap();
@@ -136,7 +146,7 @@ fn scratch_survives_many_makers_and_reapers_at_once() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..40 {
-                    let scratch = store.make(&labels("busy")).unwrap();
+                    let scratch = store.make(&labels("busy"), no_groups).unwrap();
                     fs::write(scratch.path().join("x"), "x").unwrap();
                     assert!(scratch.path().join("x").exists());
                     scratch.remove().unwrap();

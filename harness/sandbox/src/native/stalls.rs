@@ -3,7 +3,6 @@
 //! while sandboxes run.
 
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -27,8 +26,6 @@ pub(crate) struct Stall {
 
 /// Most that are kept ready.
 const MOST: usize = 8;
-/// File in a scratch folder that names the group's folders, for whoever cleans up after us.
-const GROUPS: &str = "groups";
 
 /// Makes stalls. The thread begins with the first that is asked for, and ends with this.
 pub(crate) struct Stalls {
@@ -144,7 +141,7 @@ impl Shared {
 
     fn make(&self, overlays: usize) -> io::Result<Stall> {
         let nobody = Labels { run: String::new(), trial: String::new(), role: String::new() };
-        let scratch = self.scratch.make(&nobody)?;
+        let scratch = self.scratch.make(&nobody, |id| self.cgroups.folders(id))?;
         let folder = scratch.folder()?;
         for name in ["u", "w"] {
             rustix::fs::mkdirat(&folder, name, BITS)?;
@@ -155,12 +152,6 @@ impl Shared {
             // What `mkdir` gives is cut by our own umask, which is not ours to set.
             rustix::fs::chmodat(&folder, &*upper, BITS, AtFlags::empty())?;
             rustix::fs::mkdirat(&folder, format!("w/{index}"), BITS)?;
-        }
-        let groups = self.cgroups.folders(scratch.id());
-        if !groups.is_empty() {
-            let groups: Vec<&str> = groups.iter().filter_map(|folder| folder.to_str()).collect();
-            // Before they are there: whatever happens in between, whoever cleans up after us finds them.
-            std::fs::write(scratch.path().join(GROUPS), groups.join("\n"))?;
         }
         let group = self.cgroups.make(scratch.id())?.map(NewGroup::new);
         Ok(Stall { scratch, group, overlays })
@@ -194,14 +185,4 @@ impl Drop for NewGroup {
             std::thread::spawn(move || group.kill().and_then(|()| group.remove()));
         }
     }
-}
-
-/// Ends and removes what is left of a sandbox whose owner is dead.
-///
-/// # Errors
-/// What resisted, in words.
-pub(crate) fn release(scratch: &Path) -> Result<(), String> {
-    let Ok(folders) = std::fs::read_to_string(scratch.join(GROUPS)) else { return Ok(()) };
-    let folders: Vec<_> = folders.lines().map(std::path::PathBuf::from).collect();
-    super::cgroup::group::release(&folders).map_err(|error| error.to_string())
 }
