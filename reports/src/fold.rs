@@ -30,7 +30,8 @@ pub fn fold(files: &RunFiles) -> Results {
             .filter(|(task, _)| !known.contains(*task))
             .map(|(task, reason)| SkippedTask { task: task.clone(), reason: reason.clone() }),
     );
-    let totals = totals(manifest, &skipped, &trials, &seen.unfinished);
+    let mut totals = totals(manifest, &skipped, &trials, &seen.unfinished);
+    totals.cost = sum_known(seen.checked.iter().copied().chain([totals.cost]));
     Results {
         run: run_info(manifest, seen, totals),
         variants,
@@ -47,6 +48,8 @@ struct Seen<'a> {
     skipped: BTreeMap<String, String>,
     warnings: Vec<String>,
     ended: Option<String>,
+    /// What asking the models beforehand cost.
+    checked: Vec<Option<NanoUsd>>,
 }
 
 impl<'a> Seen<'a> {
@@ -58,6 +61,7 @@ impl<'a> Seen<'a> {
         let mut skipped = BTreeMap::new();
         let mut warnings = Vec::new();
         let mut ended = None;
+        let mut checked = Vec::new();
         for entry in &files.journal.entries {
             match &entry.event {
                 Event::RunStarted { .. } => ended = None,
@@ -81,6 +85,7 @@ impl<'a> Seen<'a> {
                     }
                 }
                 Event::Warning { message } => warnings.push(message.clone()),
+                Event::ModelChecked { cost, .. } => checked.push(*cost),
                 Event::PhaseEntered { .. } | Event::Spent { .. } => {}
             }
         }
@@ -113,7 +118,7 @@ impl<'a> Seen<'a> {
             warnings.truncate(MAX_WARNINGS);
             warnings.push(format!("and {}", show::plural(more, "more warning")));
         }
-        Seen { finished, unfinished, skipped, warnings, ended }
+        Seen { finished, unfinished, skipped, warnings, ended, checked }
     }
 }
 
@@ -134,6 +139,7 @@ fn row(record: &TrialRecord) -> TrialRow {
         cost: record.cost,
         reported: record.reported.map(|said| ReportedRow { usage: with_total(said.usage), cost: said.cost }),
         simulated: record.simulated,
+        replayed: record.replayed,
         diff: record.diff,
         duration_ms: record.durations,
         cpu_ms: record.cpu_ms,
@@ -208,7 +214,8 @@ fn totals(
         .map(|variant| variant.name.as_str())
         .collect();
     let of = |is: bool| {
-        let finished = trials.iter().filter(move |trial| trial.simulated == is).map(|trial| trial.cost);
+        let finished = trials.iter().filter(move |trial| trial.simulated == is && !trial.replayed);
+        let finished = finished.map(|trial| trial.cost);
         let left = unfinished.iter().filter(|trial| simulated.contains(trial.variant.as_str()) == is);
         sum_known(finished.chain(left.flat_map(|trial| &trial.tries).map(|one| one.cost)))
     };

@@ -221,6 +221,9 @@ pub struct TrialRow {
     /// Whether the model was a script: no money was spent.
     #[serde(default, skip_serializing_if = "is_false")]
     pub simulated: bool,
+    /// Whether every answer came from a recording: no money was spent.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub replayed: bool,
     /// The agent's change.
     pub diff: Option<DiffStat>,
     /// The try that counts.

@@ -28,6 +28,9 @@ pub struct VariantSummary {
     /// Whether its model is a script: tokens and cost are simulated, and no money was spent.
     #[serde(default, skip_serializing_if = "is_false")]
     pub simulated: bool,
+    /// Whether all of its answers came from a recording: no money was spent.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub replayed: bool,
     /// Trials that count: finished, and not stopped by the harness or the task.
     pub n: usize,
     /// Of `n`: solved.
@@ -259,6 +262,7 @@ fn summarise(subject: Subject, trials: &[&TrialRow], all: &Slice) -> VariantSumm
         name: subject.name,
         agent: subject.agent,
         simulated: subject.model.as_deref().is_some_and(crate::fold::is_simulated),
+        replayed: !trials.is_empty() && trials.iter().all(|trial| trial.replayed),
         model: subject.model,
         settings: subject.settings,
         n: counted.len(),

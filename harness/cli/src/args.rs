@@ -178,6 +178,13 @@ pub struct RunOptions {
     /// Price file of your own, over the bundled prices
     #[arg(long, value_name = "FILE", help_heading = "Models")]
     pub prices: Option<PathBuf>,
+    /// Keep what models are asked and answer with the run, for --replay
+    #[arg(long, help_heading = "Models")]
+    pub record: bool,
+    /// Play the recording of another run: no key, no network, no cost. MODE says what becomes of a request that was not recorded:
+    /// `strict` refuses it, `lenient` gives the next answer, `passthrough` asks the model
+    #[arg(long, value_name = "RUN[:MODE]", help_heading = "Models")]
+    pub replay: Option<String>,
 
     /// Sandbox to use; never falls back to another. Default: chosen, and said. See `harness list sandboxes`
     #[arg(long, value_name = "NAME", help_heading = "Sandbox")]

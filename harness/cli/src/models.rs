@@ -6,8 +6,10 @@ use std::sync::Arc;
 use harness_core::manifest::UpstreamNote;
 use harness_core::{Digest, Task, TaskId};
 use harness_engine::journal_writer::now_ms;
+use harness_engine::models::Replay;
 use harness_engine::{Cell, ModelsSpec, Route};
 use harness_gateway::budget::{Budgets, Limits};
+use harness_gateway::recording::{Mode, Pace, Recording};
 use harness_gateway::redact::Redactor;
 use harness_prices::{Served, ServiceTier};
 
@@ -36,7 +38,9 @@ pub fn prepare(
     if cells.iter().all(|cell| cell.variant.model.is_none()) {
         return Ok(None);
     }
+    let replay = replay(settings)?;
     let mut upstreams = Upstreams::new(settings)?;
+    upstreams.asks = replay.as_ref().is_none_or(|replay| replay.mode == Mode::Passthrough);
     let mut routes = HashMap::new();
     // What must have a price: the model, and what price tables call its provider.
     let mut asked: BTreeMap<String, (String, String)> = BTreeMap::new();
@@ -80,8 +84,49 @@ pub fn prepare(
     }
     let digest = prices.digest();
     let days = settings.path("runs_dir").join(".spending");
-    let spec = ModelsSpec { prices, budgets, redactor, routes, days: Some(days) };
+    let spec = ModelsSpec {
+        prices,
+        budgets,
+        redactor,
+        routes,
+        days: Some(days),
+        record: settings.switch("record"),
+        replay,
+        preflight: settings.switch("preflight"),
+    };
     Ok(Some(Prepared { spec, notes: upstreams.notes, prices: digest }))
+}
+
+/// The recording that is to be played: `RUN`, or `RUN:MODE`.
+fn replay(settings: &Settings) -> Result<Option<Replay>, Failure> {
+    let asked = settings.text("replay");
+    if asked.is_empty() {
+        return Ok(None);
+    }
+    let (run, mode) = match asked.rsplit_once(':') {
+        Some((run, mode)) if !mode.contains('/') => (run, Some(mode)),
+        _ => (asked, None),
+    };
+    let mode = match mode {
+        None => Mode::default(),
+        Some(mode) => Mode::parse(mode).ok_or_else(|| {
+            let known: Vec<&str> = Mode::ALL.iter().map(|(name, _)| *name).collect();
+            settings.bad("replay", &format!("must be RUN or RUN:MODE, with a mode of {}", known.join(", ")))
+        })?,
+    };
+    let pace = match settings.text("replay_pace") {
+        "at-once" => Pace::AtOnce,
+        "recorded" => Pace::Recorded,
+        _ => return Err(settings.bad("replay_pace", "must be at-once or recorded")),
+    };
+    let folder = std::path::Path::new(run);
+    let by_path = run.contains('/') && folder.join("manifest.json").is_file();
+    let folder = if by_path { folder.to_owned() } else { settings.path("runs_dir").join(run) };
+    let recording = Recording::open(&folder.join("recording")).map_err(|error| {
+        Failure::new(Exit::Usage, format!("the run {run} has no recording that can be played: {error}"))
+            .hint("record one: harness run … --record")
+    })?;
+    Ok(Some(Replay { recording, mode, pace }))
 }
 
 /// An agent with a model needs no real key: the gateway has it. Variables that the gateway sets itself hold another value anyway.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use harness_core::manifest::UpstreamNote;
 use harness_core::{Digest, Task};
-use harness_gateway::proxy::{Patience, Target, Timeouts, Upstream, UpstreamSpec};
+use harness_gateway::proxy::{
+    FaultRates, HttpProxy, Patience, Rates, Roots, Target, Timeouts, Upstream, UpstreamOptions, UpstreamSpec,
+};
 use harness_gateway::redact::Redactor;
 use harness_gateway::scripted::Script;
 use harness_gateway::wire::WIRES;
@@ -43,6 +45,40 @@ pub struct ProviderTable {
     pub concurrency: Option<usize>,
     /// What price tables call it, where its address does not say.
     pub prices: Option<String>,
+    /// Requests that it allows in a minute.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens that it allows in a minute, in and out.
+    pub tokens_per_minute: Option<u64>,
+    /// The HTTP proxy before it, `http://HOST:PORT`.
+    pub proxy: Option<String>,
+    /// The variable that holds what the proxy wants in `proxy-authorization`.
+    pub proxy_auth_env: Option<String>,
+    /// Certificates (PEM) that may vouch for it, besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Faults put in on purpose, for tests of agents.
+    pub faults: Option<FaultTable>,
+}
+
+/// `[providers.NAME.faults]`: how many of a thousand requests get each, the same ones for the same seed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FaultTable {
+    /// Equal seeds give equal faults.
+    pub seed: u64,
+    /// 429.
+    pub rate_limited: u32,
+    /// 500.
+    pub failed: u32,
+    /// 529.
+    pub overloaded: u32,
+    /// Late by `delay_ms`.
+    pub slow: u32,
+    /// Cut in the middle of the answer.
+    pub cut: u32,
+    /// No JSON, and no event.
+    pub malformed: u32,
+    /// How late.
+    pub delay_ms: u64,
 }
 
 /// A provider that needs no settings.
@@ -114,6 +150,7 @@ pub struct Provider {
     concurrency: usize,
     margin_percent: u64,
     old_cap_name: bool,
+    options: UpstreamOptions,
 }
 
 fn invalid(message: impl Into<String>) -> Failure {
@@ -161,6 +198,7 @@ pub fn all(settings: &Settings) -> Result<Vec<Provider>, Failure> {
         concurrency: 1024,
         margin_percent: 0,
         old_cap_name: false,
+        options: UpstreamOptions::default(),
     });
     Ok(all)
 }
@@ -212,7 +250,28 @@ fn provider(settings: &Settings, name: &str) -> Result<Provider, Failure> {
         || base_url.split("//").nth(1).unwrap_or_default().split('/').next().unwrap_or_default().to_owned();
     let price_provider =
         price_provider.unwrap_or_else(|| if known.is_some() { host() } else { name.to_owned() });
+    let ca = table.ca_file.as_deref().map(|file| limited(file, MAX_TEXT)).transpose()?;
+    let authorization = table.proxy_auth_env.as_deref().and_then(variable);
+    let options = UpstreamOptions {
+        rates: Rates {
+            requests_per_minute: table.requests_per_minute,
+            tokens_per_minute: table.tokens_per_minute,
+        },
+        faults: table.faults.map(|faults| FaultRates {
+            seed: faults.seed,
+            rate_limited: faults.rate_limited,
+            failed: faults.failed,
+            overloaded: faults.overloaded,
+            slow: faults.slow,
+            cut: faults.cut,
+            malformed: faults.malformed,
+            delay: Duration::from_millis(faults.delay_ms),
+        }),
+        proxy: table.proxy.clone().map(|address| HttpProxy { address, authorization }),
+        roots: ca.map_or(Roots::System, |pem| Roots::Also(pem.into_bytes())),
+    };
     Ok(Provider {
+        options,
         name: name.to_owned(),
         wires: vec![wire],
         has_key: key.is_some(),
@@ -247,6 +306,8 @@ pub struct Upstreams<'a> {
     pub layers: Vec<Layer>,
     /// What the manifest says of them.
     pub notes: BTreeMap<String, UpstreamNote>,
+    /// Whether providers are asked at all: a replay needs no key.
+    pub asks: bool,
     patience: Patience,
     timeouts: Timeouts,
 }
@@ -263,6 +324,7 @@ impl<'a> Upstreams<'a> {
             scripts: HashMap::new(),
             layers: Vec::new(),
             notes: BTreeMap::new(),
+            asks: true,
             patience: Patience { outage, ..Patience::default() },
             timeouts: Timeouts { headers, ..Timeouts::default() },
         })
@@ -270,8 +332,10 @@ impl<'a> Upstreams<'a> {
 
     /// Knows every key and every header's value.
     pub fn redactor(&self) -> Redactor {
-        let secrets =
-            self.providers.iter().flat_map(|provider| provider.key.iter().chain(provider.headers.values()));
+        let secrets = self.providers.iter().flat_map(|provider| {
+            let proxy = provider.options.proxy.as_ref().and_then(|proxy| proxy.authorization.as_ref());
+            provider.key.iter().chain(provider.headers.values()).chain(proxy)
+        });
         Redactor::new(secrets.map(String::as_bytes))
     }
 
@@ -298,29 +362,32 @@ impl<'a> Upstreams<'a> {
         if let Some(made) = self.made.get(name) {
             return Ok((Arc::clone(made), provider.price_provider));
         }
-        if provider.key_needed && provider.key.is_none() {
+        if self.asks && provider.key_needed && provider.key.is_none() {
             let from = provider.key_from.clone().unwrap_or_default();
             return Err(invalid(format!("no key for {name}: {from} is not set")).hint(format!(
                 "set {from}, or name another by key_env or key_file in [providers.{name}] of harness.toml"
             )));
         }
-        let upstream = self.make(UpstreamSpec {
-            name: name.to_owned(),
-            price_provider: provider.price_provider.clone(),
-            target: Target::Http {
-                base_url: provider.base_url.clone().unwrap_or_default(),
-                key: provider.key.clone(),
-                key_from: provider.key_from.clone().unwrap_or_else(|| format!("[providers.{name}]")),
-                key_header: None,
-                headers: provider.headers.clone().into_iter().collect(),
+        let upstream = self.make(
+            UpstreamSpec {
+                name: name.to_owned(),
+                price_provider: provider.price_provider.clone(),
+                target: Target::Http {
+                    base_url: provider.base_url.clone().unwrap_or_default(),
+                    key: provider.key.clone(),
+                    key_from: provider.key_from.clone().unwrap_or_else(|| format!("[providers.{name}]")),
+                    key_header: None,
+                    headers: provider.headers.clone().into_iter().collect(),
+                },
+                concurrency: provider.concurrency,
+                patience: self.patience,
+                timeouts: self.timeouts,
+                drain: Duration::from_secs(20),
+                old_cap_name: provider.old_cap_name,
+                margin_percent: provider.margin_percent,
             },
-            concurrency: provider.concurrency,
-            patience: self.patience,
-            timeouts: self.timeouts,
-            drain: Duration::from_secs(20),
-            old_cap_name: provider.old_cap_name,
-            margin_percent: provider.margin_percent,
-        })?;
+            provider.options.clone(),
+        )?;
         self.notes.insert(
             name.to_owned(),
             UpstreamNote {
@@ -373,17 +440,20 @@ impl<'a> Upstreams<'a> {
         let price = script.price(&price_provider, "*").map_err(|error| Failure::of(Exit::Invalid, &error))?;
         let declared = self.notes.values().any(|note| note.price_provider == price_provider);
         self.layers.extend(price.filter(|_| !declared));
-        let upstream = self.make(UpstreamSpec {
-            name: format!("{SCRIPTED}/{name}"),
-            price_provider: price_provider.clone(),
-            target: Target::Script(Arc::new(script)),
-            concurrency: 1024,
-            patience: self.patience,
-            timeouts: self.timeouts,
-            drain: Duration::from_secs(20),
-            old_cap_name: false,
-            margin_percent: 0,
-        })?;
+        let upstream = self.make(
+            UpstreamSpec {
+                name: format!("{SCRIPTED}/{name}"),
+                price_provider: price_provider.clone(),
+                target: Target::Script(Arc::new(script)),
+                concurrency: 1024,
+                patience: self.patience,
+                timeouts: self.timeouts,
+                drain: Duration::from_secs(20),
+                old_cap_name: false,
+                margin_percent: 0,
+            },
+            UpstreamOptions::default(),
+        )?;
         let place = task.filter(|_| file != &places[places.len() - 1]).map(|task| format!(" {}", task.id));
         self.notes.insert(
             format!("{SCRIPTED}/{name}{}", place.unwrap_or_default()),
@@ -398,14 +468,10 @@ impl<'a> Upstreams<'a> {
         Ok((upstream, price_provider))
     }
 
-    fn make(&self, spec: UpstreamSpec) -> Result<Arc<Upstream>, Failure> {
-        let made = Upstream::new(spec);
-        made.map(Arc::new).map_err(|error| {
-            Failure::new(
-                Exit::Unexpected,
-                format!("the certificates of this machine cannot be read: {error}"),
-            )
-        })
+    fn make(&self, spec: UpstreamSpec, options: UpstreamOptions) -> Result<Arc<Upstream>, Failure> {
+        let made = Upstream::with_options(spec, options);
+        made.map(Arc::new)
+            .map_err(|error| Failure::new(Exit::Unexpected, format!("an upstream cannot be set up: {error}")))
     }
 }
 

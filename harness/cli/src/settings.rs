@@ -213,6 +213,30 @@ pub const KNOWN: &[Known] = &[
         default: || json!(300),
         matters: false,
     },
+    Known {
+        name: "record",
+        about: "record what models are asked and answer, for replays",
+        default: || json!(false),
+        matters: false,
+    },
+    Known {
+        name: "replay",
+        about: "play the recording of this run instead of asking models: RUN, or RUN:MODE with strict, lenient or passthrough",
+        default: || json!(""),
+        matters: true,
+    },
+    Known {
+        name: "replay_pace",
+        about: "how fast a recording is played: at-once, or recorded, with the times that were recorded",
+        default: || json!("at-once"),
+        matters: true,
+    },
+    Known {
+        name: "preflight",
+        about: "ask each model that costs money for a few tokens before the first trial",
+        default: || json!(true),
+        matters: false,
+    },
 ];
 
 fn cpus() -> usize {

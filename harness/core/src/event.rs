@@ -55,6 +55,15 @@ pub enum Event {
         /// What happened.
         record: Box<TrialRecord>,
     },
+    /// A model was asked for a few tokens, to see that it can be.
+    ModelChecked {
+        /// `PROVIDER/MODEL`.
+        model: String,
+        /// What that used.
+        usage: crate::Usage,
+        /// What it cost; `None` when unknown.
+        cost: Option<crate::NanoUsd>,
+    },
     /// What the run has spent on models so far, for watchers.
     Spent {
         /// Nano-dollars that are known; those of scripts included.

@@ -39,6 +39,9 @@ pub struct TrialRecord {
     /// Whether the model was a script: no money was spent.
     #[serde(default, skip_serializing_if = "is_false")]
     pub simulated: bool,
+    /// Whether every answer came from a recording: no money was spent, and usage and cost are the recorded ones.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub replayed: bool,
     /// The agent's change, where there is a repository to compare with.
     pub diff: Option<DiffStat>,
     /// The try that counts.

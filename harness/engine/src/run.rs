@@ -243,6 +243,7 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
     let dir = spec.dir;
     let (backend, run) = (spec.backend, spec.run.to_string());
     let trouble = Trouble::default();
+    let preflight = spec.models.as_ref().is_some_and(|models| models.preflight);
     let models = match spec.models {
         None => None,
         Some(models) => {
@@ -282,6 +283,12 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
             run: run.clone(),
         })
     };
+    if let Some(models) = models.as_ref().filter(|_| preflight && !queue.is_empty()) {
+        tokio::select! {
+            () = models.preflight(&writer) => {}
+            () = cancel.reached(Stage::Kill) => {}
+        }
+    }
     let told = Ahead {
         backend: &*backend,
         environments: &environments,
@@ -306,7 +313,7 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
     end.failed_fast = ran.failed_fast;
     end.halted = models.as_ref().and_then(|models| models.halted()).filter(|_| !end.complete());
     if let Some(models) = models {
-        models.kept().close();
+        models.close(&writer);
     }
     let stopped = cancel.stage() != Stage::Run && !end.complete();
     end.interrupted = stopped && end.halted.is_none();

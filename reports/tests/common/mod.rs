@@ -59,6 +59,7 @@ pub(crate) fn record(id: TrialId, outcome: Outcome) -> TrialRecord {
         cost: Some(NanoUsd(12_345_678)),
         reported: None,
         simulated: false,
+        replayed: false,
         diff: Some(DiffStat { files: 1, hunks: 2, added: 10, removed: 3, simplicity: None }),
         durations,
         cpu_ms: Some(1_500),

@@ -129,6 +129,8 @@ fn flags(context: &mut Context, options: &RunOptions) {
     settings.flag("rootfs", options.rootfs.clone());
     settings.flag("fail_fast", options.fail_fast.then_some(true));
     settings.flag("prices", options.prices.as_ref().map(|file| file.display().to_string()));
+    settings.flag("record", options.record.then_some(true));
+    settings.flag("replay", options.replay.clone());
     settings.flag("budget_usd", options.budget_usd);
     settings.flag("budget_tokens", options.budget_tokens);
     settings.flag("max_cost", options.max_cost);

@@ -88,7 +88,7 @@ impl Bars {
             }
             Event::TaskSkipped { task, reason } => self.above(&format!("skipped    {task}: {reason}")),
             Event::Warning { message } => self.above(&format!("warning: {}", printer::plain(message))),
-            Event::Spent { .. } => {}
+            Event::Spent { .. } | Event::ModelChecked { .. } => {}
             Event::RunEnded { .. } => {
                 for (_, bar) in self.trials.drain() {
                     bar.finish_and_clear();

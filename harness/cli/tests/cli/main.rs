@@ -11,6 +11,7 @@ mod kills;
 mod lists;
 mod live;
 mod model_limits;
+mod model_replay;
 mod models;
 
 mod native;

@@ -80,8 +80,16 @@ fn settings_are_shown_for_people() {
         network for every task: none, gateway, open; task means what each task says
     outage_sec = 90  (default)
         how long the outage of a provider is waited for in all, seconds
+    preflight = true  (default)
+        ask each model that costs money for a few tokens before the first trial
     prices = ""  (default)
         price file of your own (TOML with source and date), over the bundled prices
+    record = false  (default)
+        record what models are asked and answer, for replays
+    replay = ""  (default)
+        play the recording of this run instead of asking models: RUN, or RUN:MODE with strict, lenient or passthrough
+    replay_pace = "at-once"  (default)
+        how fast a recording is played: at-once, or recorded, with the times that were recorded
     request_max_cost = 0  (default)
         most that one request may cost, dollars; 0 means no such limit
     request_max_tokens = 0  (default)
@@ -121,7 +129,7 @@ fn a_wrong_setting_is_refused_with_the_file_and_what_there_is() {
     };
     assert_snapshot!(said("atempts = 2\n"), @r#"
     error: harness.toml: there is no setting "atempts"
-    hint: the settings are runs_dir, state_dir, jobs, attempts, retries, seed, timeout_multiplier, agent_timeout_sec, agent_timeout_max_sec, verifier_timeout_max_sec, sandbox, rootfs, network, image_quota_gb, fail_fast, prices, scripts_dir, budget_usd, budget_tokens, budget_requests, budget_sec, variant_budget_usd, variant_budget_tokens, max_cost, max_tokens_per_task, max_requests_per_task, max_model_sec_per_task, request_max_cost, request_max_tokens, day_budget_usd, day_budget_tokens, outage_sec, model_timeout_sec
+    hint: the settings are runs_dir, state_dir, jobs, attempts, retries, seed, timeout_multiplier, agent_timeout_sec, agent_timeout_max_sec, verifier_timeout_max_sec, sandbox, rootfs, network, image_quota_gb, fail_fast, prices, scripts_dir, budget_usd, budget_tokens, budget_requests, budget_sec, variant_budget_usd, variant_budget_tokens, max_cost, max_tokens_per_task, max_requests_per_task, max_model_sec_per_task, request_max_cost, request_max_tokens, day_budget_usd, day_budget_tokens, outage_sec, model_timeout_sec, record, replay, replay_pace, preflight
     "#);
     assert_snapshot!(said("attempts = \"many\"\n"), @r#"error: harness.toml: attempts must be a number, not "many""#);
     assert_snapshot!(said("attempts = -1\n"), @"error: attempts must be a whole number that is not negative, not -1 (from harness.toml)");

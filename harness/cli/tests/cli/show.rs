@@ -31,6 +31,8 @@ fn a_run_is_shown_with_what_it_depends_on() {
     setting  max_tokens_per_task = 0 (default)
     setting  network = "task" (default)
     setting  prices = "" (default)
+    setting  replay = "" (default)
+    setting  replay_pace = "at-once" (default)
     setting  request_max_cost = 0 (default)
     setting  request_max_tokens = 0 (default)
     setting  retries = 2 (default)

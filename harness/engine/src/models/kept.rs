@@ -52,6 +52,10 @@ pub(crate) struct Tally {
     pub(crate) unpriced: u64,
     /// Requests that were refused because a budget is spent.
     pub(crate) refused: u64,
+    /// Of the requests, how many were answered from a recording.
+    pub(crate) replayed: u64,
+    /// What differed in the first request that the recording has no answer to.
+    pub(crate) missed: Option<String>,
     /// What went wrong last, unless an answer came after it.
     pub(crate) fault: Option<Fault>,
     /// Why costs are unknown or weaker than they look; each once.
@@ -271,9 +275,18 @@ impl Journal for Kept {
         let bytes = self.redactor.redact(&harness_core::journal::line(&line));
         self.lines.append(trial.of.dir.join("gateway.jsonl"), bytes);
         let tally = &mut trial.tally;
+        tally.replayed += u64::from(record.replayed.is_some());
         match record.ended {
             Ended::Refused => tally.refused += 1,
             Ended::BadRequest => {}
+            // Nothing that follows could be answered: to the agent it is the same.
+            Ended::Missed => {
+                tally.open = tally.open.saturating_sub(1);
+                tally.refused += 1;
+                if tally.missed.is_none() {
+                    tally.missed.clone_from(&record.error);
+                }
+            }
             _ => tally.open = tally.open.saturating_sub(1),
         }
         tally.add(&record);

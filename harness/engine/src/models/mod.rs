@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use harness_core::{TaskId, TrialId, VariantName};
 use harness_gateway::budget::{Budgets, Ledger, Refusal, Resource, Scope};
 use harness_gateway::proxy::{Access, Caller, Gateway, Health, Parts, Upstream};
+use harness_gateway::recording::{Mode, Pace, Recorder, Recording};
 use harness_gateway::redact::Redactor;
 use harness_prices::PriceTable;
 use tokio::net::TcpListener;
@@ -40,6 +41,23 @@ pub struct ModelsSpec {
     pub routes: HashMap<(VariantName, TaskId), Arc<Route>>,
     /// Folder in which all runs write down what they spend on a day; `None` counts no days.
     pub days: Option<PathBuf>,
+    /// Whether each exchange is recorded, for replays.
+    pub record: bool,
+    /// Answers come from this recording instead of from upstreams.
+    pub replay: Option<Replay>,
+    /// Whether each model that costs money is asked for a few tokens before the first trial.
+    pub preflight: bool,
+}
+
+/// A recording that is played.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// The recording of another run.
+    pub recording: Recording,
+    /// What is done with a request that was not recorded.
+    pub mode: Mode,
+    /// How fast answers come.
+    pub pace: Pace,
 }
 
 /// Who answers a trial.
@@ -87,6 +105,9 @@ pub(crate) struct Models {
     keys: Arc<RwLock<HashMap<String, Arc<Caller>>>>,
     host: SocketAddr,
     server: JoinHandle<()>,
+    recorder: Option<Recorder>,
+    replay: Option<Replay>,
+    run_dir: PathBuf,
     cancel: Cancel,
     halt: OnceLock<Halt>,
     /// Variants whose own budget is spent.
@@ -115,6 +136,8 @@ impl Models {
         let earlier = Earlier::new(&recovered);
         let days = spec.days.map(|folder| days::Days::new(folder, place.run, spec.budgets.day));
         let simulated = spec.routes.values().all(|route| route.is_simulated());
+        let folder = place.dir.path().join("recording");
+        let recorder = if spec.record { Some(Recorder::open(&folder, spec.redactor.clone())?) } else { None };
         let kept = Arc::new(Kept::new(kept::Parts {
             ledger: ledger_file,
             days,
@@ -143,11 +166,65 @@ impl Models {
             keys,
             host,
             server,
+            recorder,
+            replay: spec.replay,
+            run_dir: place.dir.path().to_owned(),
             cancel: place.cancel,
             halt: OnceLock::new(),
             spent: Mutex::default(),
         };
         Ok((Arc::new(models), earlier))
+    }
+
+    /// Asks each model that costs money for a few tokens: what is wrong with a key, a name or an address shows before any trial
+    /// begins. What that used is told by name.
+    pub(crate) async fn preflight(&self, journal: &JournalWriter) {
+        if self.replay.is_some() {
+            return;
+        }
+        let routes: BTreeMap<&str, &Arc<Route>> = self
+            .routes
+            .values()
+            .filter(|route| !route.is_simulated())
+            .map(|route| (route.model.as_str(), route))
+            .collect();
+        for (model, route) in routes {
+            if self.halt.get().is_some() {
+                return;
+            }
+            let trial = format!("preflight/{model}");
+            let Some((wire, upstream)) = route.upstreams.iter().next() else { continue };
+            let dir = self.run_dir.join("preflight");
+            // Without the folder its line is lost, and its cost is in the journal all the same.
+            let _made = std::fs::create_dir_all(&dir);
+            let of = (route.model.clone(), route.name.clone());
+            self.kept.begin(TryOf { trial: trial.clone(), dir, number: 1, model: of });
+            let caller = Arc::new(Caller::new(&trial, "preflight", route.upstreams.clone()));
+            let asked = self.gateway.preflight(&caller, wire, &route.name).await;
+            let refusal = self.stopped_by(&trial);
+            let tally = self.kept.end(&trial);
+            journal.write(harness_core::Event::ModelChecked {
+                model: model.to_owned(),
+                usage: tally.usage(),
+                cost: tally.cost(),
+            });
+            let Err(error) = asked else { continue };
+            let halt = match (refusal, upstream.health()) {
+                (Some(refusal), _) => Halt::Budget(refusal.message()),
+                (None, Health::Refusing(said)) => Halt::Upstream(said),
+                (None, Health::Down(_) | Health::Up) => Halt::Upstream(error.to_string()),
+            };
+            self.halt(halt);
+        }
+    }
+
+    /// The run is over: everything that was kept is on disk.
+    pub(crate) fn close(&self, journal: &JournalWriter) {
+        if let Some(Err(fault)) = self.recorder.as_ref().map(Recorder::flush) {
+            let message = format!("the recording is not whole and cannot be played to its end: {fault}");
+            journal.write(harness_core::Event::Warning { message });
+        }
+        self.kept.close();
     }
 
     /// Who answers this trial; `None` when it uses no model.
@@ -210,7 +287,13 @@ impl Models {
 
     /// An identity at the gateway for one try of a trial, reached from the host until it is dropped.
     pub(crate) fn caller(self: &Arc<Self>, id: &TrialId, route: &Route) -> std::io::Result<Identity> {
-        let caller = Caller::new(&id.path(), id.variant.as_str(), route.upstreams.clone());
+        let mut caller = Caller::new(&id.path(), id.variant.as_str(), route.upstreams.clone());
+        if let Some(recorder) = &self.recorder {
+            caller = caller.with_recorder(recorder.clone());
+        }
+        if let Some(replay) = &self.replay {
+            caller = caller.with_player(replay.recording.player(&id.path(), replay.mode, replay.pace)?);
+        }
         let (caller, key) = (Arc::new(caller), virtual_key()?);
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         keys.insert(key.clone(), Arc::clone(&caller));

@@ -61,6 +61,7 @@ pub(super) struct Attempt {
     /// Its identity at the gateway, where its variant uses a model.
     pub(super) traffic: Option<Traffic>,
     pub(super) simulated: bool,
+    pub(super) replayed: bool,
     pub(super) details: Details,
 }
 
@@ -81,6 +82,7 @@ pub(super) async fn run(context: Arc<TrialContext>, number: u32) -> TryResult {
         number,
         traffic: None,
         simulated: false,
+        replayed: false,
         details: Details::default(),
     };
     let outcome = match attempt.phases().await {
@@ -102,6 +104,7 @@ pub(super) async fn run(context: Arc<TrialContext>, number: u32) -> TryResult {
         cost: attempt.cost,
         reported: attempt.reported,
         simulated: attempt.simulated,
+        replayed: attempt.replayed,
         durations: attempt.durations,
         details: attempt.details,
     }

@@ -83,6 +83,7 @@ pub(crate) struct TryResult {
     pub(crate) cost: Option<NanoUsd>,
     pub(crate) reported: Option<SelfReport>,
     pub(crate) simulated: bool,
+    pub(crate) replayed: bool,
     pub(crate) durations: Durations,
     pub(crate) details: attempt::Details,
 }
@@ -220,6 +221,7 @@ async fn guarded(context: Arc<TrialContext>, number: u32) -> TryResult {
             cost: tally.and_then(|tally| tally.cost()),
             reported: None,
             simulated: false,
+            replayed: false,
             durations: Durations { total: began.elapsed().as_millis() as u64, ..Durations::default() },
             details: attempt::Details::default(),
         }
@@ -280,6 +282,7 @@ fn finish(context: &TrialContext, last: TryResult, tries: Vec<TryRecord>, starte
         cost: (!unknown).then(|| costs.into_iter().sum()),
         reported,
         simulated: last.simulated,
+        replayed: last.replayed,
         diff: details.diff,
         durations: last.durations,
         cpu_ms: details.cpu_ms,

@@ -217,6 +217,12 @@ impl Attempt {
                 self.note("usage_differs", Severity::Info, detail);
             }
         }
+        self.replayed = tally.replayed > 0 && tally.replayed == tally.requests;
+        if let Some(missed) = tally.missed {
+            let missed: String = missed.chars().take(1000).collect();
+            let detail = format!("the recording has no answer to what the agent asked: {missed}");
+            self.note("replay_missed", Severity::Warning, detail);
+        }
         if tally.open > 0 {
             let detail = format!(
                 "{} requests were still under way when the try ended; their cost is unknown",

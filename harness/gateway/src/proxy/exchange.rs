@@ -20,7 +20,7 @@ use super::upstream::{Incoming, Outgoing, Target, Unanswered, Upstream};
 use super::{Caller, Gateway, day_of, millis, now_ms};
 use crate::budget::{Ask, Grant, Verdict, WorstRates};
 use crate::meter::{Framing, Meter};
-use crate::recording::{Cost, Ending};
+use crate::recording::{Cost, Ending, Mode};
 use crate::stream::decode::Encoding;
 use crate::wire::{
     ErrorAnswer, ErrorKind, Operation, ReadRequest, RequestFacts, Route, UsageStripper, Wire, Wish, by_name,
@@ -217,6 +217,12 @@ impl Exchange {
         plain(self.wire.error(kind, &message))
     }
 
+    /// Whether the answer comes from a script or a recording.
+    fn spends_nothing(&self) -> bool {
+        let plays = self.caller.player.as_ref().is_some_and(|player| player.mode() != Mode::Passthrough);
+        plays || self.upstream.is_simulated()
+    }
+
     /// What the request asks of the budgets.
     fn ask(&self, facts: &RequestFacts, body: &[u8]) -> Ask {
         let counted = self.caller.counter.lock().unwrap_or_else(PoisonError::into_inner).request(body);
@@ -236,8 +242,8 @@ impl Exchange {
         Ask {
             trial: self.caller.trial.clone(),
             variant: self.caller.variant.clone(),
-            // What a script says costs nobody anything: it is no day's spending.
-            day: if self.upstream.is_simulated() { String::new() } else { day_of(now_ms) },
+            // What a script or a recording says costs nobody anything: it is no day's spending.
+            day: if self.spends_nothing() { String::new() } else { day_of(now_ms) },
             now_ms,
             input,
             output_cap: facts.output_cap,

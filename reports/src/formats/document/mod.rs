@@ -54,8 +54,11 @@ fn spending(label: &str, variant: &VariantSummary) -> Option<String> {
     tokens.requests.sum.filter(|requests| *requests > 0.0)?;
     let usd = |value: Option<f64>| or_unknown(value, show::usd);
     let count = |value: Option<f64>| or_unknown(value, |value| show::count(value.round() as u64));
-    let simulated =
-        if variant.simulated { " (its model is a script: simulated, no money was spent)" } else { "" };
+    let simulated = match (variant.simulated, variant.replayed) {
+        (true, _) => " (its model is a script: simulated, no money was spent)",
+        (false, true) => " (played from a recording: no money was spent)",
+        (false, false) => "",
+    };
     let least = if cost.unknown > 0 { "at least " } else { "" };
     Some(format!(
         "cost of {}{simulated}: {least}{} and {} tokens in all; {} and {} a task; {} and {} a solved task",
