@@ -297,7 +297,7 @@ fn four_wires_from_inside_a_container_are_metered_and_priced_to_what_was_served(
         );
         return;
     }
-    room.write("tasks/one/environment/Dockerfile", "FROM python:3.12-slim\nWORKDIR /app\n");
+    room.write("tasks/one/environment/Dockerfile", "FROM python:3.12\nWORKDIR /app\n");
     room.write("tools/agent.py", AGENT);
     room.write("prices.toml", PRICES);
     let upstream = Upstream::start(&room, SCRIPT, "127.0.0.1:0");

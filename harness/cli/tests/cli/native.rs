@@ -50,18 +50,14 @@ fn the_main_command_runs_the_bundled_suite_from_an_empty_folder() {
     let trials = report["trials"].as_array().unwrap();
     let tasks = room.harness("list tasks --format json").exits(0).json().as_array().unwrap().len();
     let skipped = report["skipped"].as_array().unwrap().len();
-    assert_eq!(trials.len(), 2 * (tasks - skipped), "every task that can run has both trials");
-    let wrong: Vec<_> = trials
-        .iter()
-        .filter(|trial| {
-            let expected = if trial["variant"] == "oracle" { "resolved" } else { "unresolved" };
-            trial["outcome"] != expected
-        })
-        .map(|trial| {
-            format!("{}/{}: {} {}", trial["task"], trial["variant"], trial["outcome"], trial["reason"])
-        })
-        .collect();
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(trials.len(), tasks - skipped, "every task that can run has a trial");
+    // Some conversations are written to go wrong; none may end without a verdict or without an account.
+    for trial in trials {
+        assert_ne!(trial["outcome"], "stopped", "{trial:#}");
+        assert!(trial["usage"]["total_tokens"].as_u64() > Some(0) && trial["simulated"] == true, "{trial:#}");
+    }
+    let resolved = trials.iter().filter(|trial| trial["outcome"] == "resolved").count();
+    assert!(resolved > trials.len() / 2 && resolved < trials.len(), "{resolved} of {}", trials.len());
     assert_eq!(mounts(&room), Vec::<String>::new());
 }
 
