@@ -89,6 +89,8 @@ fn openai_agent_solves_a_task_through_a_scripted_server_and_reports_its_tokens()
     let dir = tempfile::tempdir().unwrap();
     task(&dir.path().join("greet"));
     let (port, server) = serve(vec![
+        // The small call that is made before a run that costs money.
+        (200, says(Some("ok"), &[])),
         (429, json!({"error": "slow down"})),
         (200, says(None, &[("bash", json!({"cmd": "echo hello > /app/greeting"})), ("nonsense", json!({}))])),
         (200, says(Some("done"), &[])),
@@ -126,7 +128,7 @@ fn openai_agent_solves_a_task_through_a_scripted_server_and_reports_its_tokens()
     assert_eq!(asked[0]["model"], "scripted");
     assert_eq!(asked[0]["key"], "Bearer sk-canary");
     let tools: Vec<_> =
-        asked[2]["messages"].as_array().unwrap().iter().filter(|m| m["role"] == "tool").collect();
+        asked[3]["messages"].as_array().unwrap().iter().filter(|m| m["role"] == "tool").collect();
     assert!(tools[0]["content"].as_str().unwrap().contains("[exit code 0]"));
     assert!(tools[1]["content"].as_str().unwrap().contains("there is no tool"));
 
