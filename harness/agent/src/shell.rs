@@ -162,6 +162,7 @@ impl Shell {
         let mut process = self.process.into_inner().unwrap_or_else(PoisonError::into_inner);
         write(&mut process, b"exit\n").await;
         process.stdin = None;
+        // One that stays is killed when it is dropped; how it ended concerns nobody.
         let _ = tokio::time::timeout(FAREWELL, &mut process.exit).await;
     }
 }

