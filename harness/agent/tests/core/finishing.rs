@@ -56,7 +56,7 @@ fn goal_finds_the_projects_own_test_and_advice_is_given_once() {
             ("echo 'exit 1' > check.sh", "sh check.sh"),
         ] {
             let Some(sandbox) = sandbox("goal_finds").await else { return };
-            inside(&*sandbox, &format!("cd /work; {files}")).await;
+            inside(&*sandbox, &format!("cd /app; {files}")).await;
             let canned = Canned::new([calls("bash", json!({"cmd": "ls"})), submit()]);
             let settings = [("goal", json!("advise")), ("test_timeout", json!(20))];
             let outcome = Piece { settings: &settings, ..Piece::new(&*sandbox, canned) }.work().await;
@@ -71,7 +71,7 @@ fn goal_finds_the_projects_own_test_and_advice_is_given_once() {
 fn a_review_sends_work_back_and_sees_the_change() {
     run(async {
         let Some(sandbox) = sandbox("a_review").await else { return };
-        inside(&*sandbox, "echo old > /work/file").await;
+        inside(&*sandbox, "echo old > /app/file").await;
         let answers = [
             calls("bash", json!({"cmd": "echo new > file; echo more > other"})),
             submit(),

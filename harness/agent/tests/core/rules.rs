@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::{Canned, Piece, calls, inside, run, sandbox, submit};
 
-const SETUP: &str = "cd /work; mkdir -p src/deep tests/hidden docs; echo code > src/a.c; echo test > tests/t.sh; chmod 751 tests/t.sh; \
+const SETUP: &str = "cd /app; mkdir -p src/deep tests/hidden docs; echo code > src/a.c; echo test > tests/t.sh; chmod 751 tests/t.sh; \
     echo secret > tests/hidden/key; ln -s key tests/hidden/link; echo words > docs/read.me";
 
 #[test]
@@ -18,7 +18,7 @@ fn edits_out_of_bounds_are_refused_or_undone_and_counted() {
         let answers = [
             calls("write", json!({"path": "src/deep/new.c", "content": "x"})),
             calls("write", json!({"path": "src/../tests/t.sh", "content": "exit 0"})),
-            calls("edit", json!({"path": "/work/docs/read.me", "old_string": "words", "new_string": "x"})),
+            calls("edit", json!({"path": "/app/docs/read.me", "old_string": "words", "new_string": "x"})),
             calls("read", json!({"path": "tests/hidden/key"})),
             calls("bash", json!({"cmd": "cat tests/hidden/key; ls tests"})),
             calls(
@@ -26,7 +26,7 @@ fn edits_out_of_bounds_are_refused_or_undone_and_counted() {
                 json!({"cmd": "echo 'exit 0' > tests/t.sh; rm -r docs; echo new > top; echo fine > src/a.c; mkdir tests/hidden; echo fake > tests/hidden/key"}),
             ),
             calls("bash", json!({"cmd": "cat tests/t.sh docs/read.me; ls; ls tests"})),
-            calls("bash", json!({"cmd": "ln -s /work/tests/t.sh src/way; echo broken > src/way"})),
+            calls("bash", json!({"cmd": "ln -s /app/tests/t.sh src/way; echo broken > src/way"})),
             submit(),
         ];
         let settings = [("allowed_paths", json!("src/**")), ("excluded_paths", json!("tests/hidden"))];
@@ -36,8 +36,7 @@ fn edits_out_of_bounds_are_refused_or_undone_and_counted() {
         let ran = outcome.ran();
         assert!(ran[0].contains("written"), "{ran:?}");
         assert!(
-            ran[1]
-                .contains("/work/tests/t.sh may not be changed. Files may be changed only at: /work/src/**"),
+            ran[1].contains("/app/tests/t.sh may not be changed. Files may be changed only at: /app/src/**"),
             "{}",
             ran[1]
         );
@@ -53,8 +52,8 @@ fn edits_out_of_bounds_are_refused_or_undone_and_counted() {
             "{}",
             ran[6]
         );
-        assert!(ran[7].contains("/work/tests/t.sh"), "a link leads nowhere else: {}", ran[7]);
-        let left = inside(&*sandbox, "cd /work; cat src/a.c tests/t.sh docs/read.me tests/hidden/key tests/hidden/link; stat -c %a tests/t.sh; ls").await;
+        assert!(ran[7].contains("/app/tests/t.sh"), "a link leads nowhere else: {}", ran[7]);
+        let left = inside(&*sandbox, "cd /app; cat src/a.c tests/t.sh docs/read.me tests/hidden/key tests/hidden/link; stat -c %a tests/t.sh; ls").await;
         assert_eq!(left, "fine\ntest\nwords\nsecret\nsecret\n751\ndocs\nsrc\ntests\n");
         let violations = outcome.count(|event| matches!(event, Event::Violation { .. }));
         assert_eq!(outcome.report().violations, violations as u64);
@@ -75,6 +74,6 @@ fn what_was_hidden_is_back_after_a_time_out() {
             ..Piece::new(&*sandbox, Canned::new(answers))
         };
         assert_eq!(piece.work().await.report().exit, AgentExit::TimedOut);
-        assert_eq!(inside(&*sandbox, "cat /work/tests/hidden/key /work/tests/t.sh").await, "secret\ntest\n");
+        assert_eq!(inside(&*sandbox, "cat /app/tests/hidden/key /app/tests/t.sh").await, "secret\ntest\n");
     });
 }

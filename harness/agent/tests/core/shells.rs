@@ -34,13 +34,13 @@ fn shell_keeps_folder_variables_functions_and_jobs() {
         ];
         let Some(outcome) = runs("shell_keeps", &commands, &[]).await else { return };
         let ran = outcome.ran();
-        assert_eq!(ran[1], "/work/a/b\nf says 1\n2\n1\n");
+        assert_eq!(ran[1], "/app/a/b\nf says 1\n2\n1\n");
         assert!(ran[2].starts_with("it's 'quoted' \"here\""), "{}", ran[2]);
-        assert_eq!(ran[3], "/work\n");
+        assert_eq!(ran[3], "/app\n");
         assert!(ran[4].contains("syntax error"), "{}", ran[4]);
         assert!(ran[5].starts_with("still 1"), "{}", ran[5]);
         assert!(ran[6].contains("the shell itself ended with status 1"), "{}", ran[6]);
-        assert_eq!(ran[7], "/work/a/b\nnew shell: none\n");
+        assert_eq!(ran[7], "/app/a/b\nnew shell: none\n");
     });
 }
 
@@ -107,20 +107,17 @@ fn services_that_a_shell_leaves_running_go_on_after_it() {
         let answers = [
             calls(
                 "bash",
-                json!({"cmd": "setsid sh -c 'while :; do date > /work/beat; sleep 0.1; done' >/dev/null 2>&1 &"}),
+                json!({"cmd": "setsid sh -c 'while :; do date > /app/beat; sleep 0.1; done' >/dev/null 2>&1 &"}),
             ),
             calls(
                 "bash",
-                json!({"cmd": "sh -c 'while :; do date > /work/beat2; sleep 0.1; done' >/dev/null 2>&1 &"}),
+                json!({"cmd": "sh -c 'while :; do date > /app/beat2; sleep 0.1; done' >/dev/null 2>&1 &"}),
             ),
             submit(),
         ];
         Piece::new(&*sandbox, Canned::new(answers)).work().await;
-        inside(&*sandbox, "rm -f /work/beat /work/beat2; sleep 0.5").await;
-        assert_eq!(
-            inside(&*sandbox, "ls /work; ls -d /tmp/.agent-output 2>/dev/null").await,
-            "beat\nbeat2\n"
-        );
+        inside(&*sandbox, "rm -f /app/beat /app/beat2; sleep 0.5").await;
+        assert_eq!(inside(&*sandbox, "ls /app; ls -d /tmp/.agent-output 2>/dev/null").await, "beat\nbeat2\n");
     });
 }
 
@@ -128,10 +125,10 @@ fn services_that_a_shell_leaves_running_go_on_after_it() {
 fn files_keep_modes_owners_and_links_and_rights_are_those_of_the_user() {
     run(async {
         let Some(sandbox) = sandbox("files").await else { return };
-        inside(&*sandbox, "cd /work; printf 'one\\ntwo\\n' > real; chmod 751 real; ln -s real link; mkfifo pipe; printf 'a\\0b' > bin").await;
+        inside(&*sandbox, "cd /app; printf 'one\\ntwo\\n' > real; chmod 751 real; ln -s real link; mkfifo pipe; printf 'a\\0b' > bin").await;
         let answers = [
             calls("edit", json!({"path": "link", "old_string": "two", "new_string": "2"})),
-            calls("read", json!({"path": "/work/real"})),
+            calls("read", json!({"path": "/app/real"})),
             calls("read", json!({"path": "pipe"})),
             calls("read", json!({"path": "bin"})),
             calls("read", json!({"path": "."})),
@@ -152,8 +149,8 @@ fn files_keep_modes_owners_and_links_and_rights_are_those_of_the_user() {
         assert!(ran[6].contains("cannot be written"), "{}", ran[6]);
         assert!(ran[7].contains("real:1:one"), "{}", ran[7]);
         assert!(ran[8].contains("grep says"), "{}", ran[8]);
-        assert!(ran[9].contains("is not in /work/real"));
+        assert!(ran[9].contains("is not in /app/real"));
         assert!(ran[10].contains("`old_string` is missing; the input has path"), "{}", ran[10]);
-        assert_eq!(inside(&*sandbox, "stat -c %a /work/real; readlink /work/link").await, "751\nreal\n");
+        assert_eq!(inside(&*sandbox, "stat -c %a /app/real; readlink /app/link").await, "751\nreal\n");
     });
 }

@@ -63,7 +63,7 @@ pub(crate) fn run_for<T>(limit: Duration, test: impl Future<Output = T>) -> T {
     RUNTIME.get_or_init(made).block_on(async { tokio::time::timeout(limit, test).await.unwrap() })
 }
 
-/// A fresh sandbox with an empty `/work`, or `None` with a word on why not.
+/// A fresh sandbox with an empty `/app`, or `None` with a word on why not.
 pub(crate) async fn sandbox(test: &str) -> Option<Arc<dyn Sandbox>> {
     let native = match native().await {
         Ok(native) => native,
@@ -84,7 +84,7 @@ pub(crate) async fn sandbox(test: &str) -> Option<Arc<dyn Sandbox>> {
         })
         .await
         .unwrap();
-    inside(&*sandbox, "mkdir /work").await;
+    inside(&*sandbox, "mkdir /app").await;
     Some(sandbox)
 }
 
@@ -320,7 +320,7 @@ impl<'a> Piece<'a> {
             exchange,
             settings: &[],
             instruction: "Do it.",
-            workdir: "/work",
+            workdir: "/app",
             time: Duration::from_secs(60),
             cancel: None,
             spent: None,

@@ -41,10 +41,10 @@ fn core_works_on_every_wire() {
                 (report.exit, report.reason.as_str(), report.steps),
                 (AgentExit::Finished, "It says hello.", 6)
             );
-            assert_eq!(inside(&*sandbox, "cat /work/hello.txt").await, "hello\n", "{wire:?}");
+            assert_eq!(inside(&*sandbox, "cat /app/hello.txt").await, "hello\n", "{wire:?}");
             let ran = outcome.ran();
             assert_eq!(ran.len(), 7, "{ran:?}");
-            assert!(ran[0].starts_with("/work") && ran[1].contains("total"), "{ran:?}");
+            assert!(ran[0].starts_with("/app") && ran[1].contains("total"), "{ran:?}");
             assert!(ran[4].contains("hello") && ran[5].starts_with("/\nkept"), "{ran:?}");
             assert_eq!(report.usage.requests, Some(6));
             assert!(report.usage.cache_read_tokens.is_some_and(|tokens| tokens >= 509));
