@@ -13,6 +13,7 @@ mod printer;
 mod providers;
 mod settings;
 mod signals;
+mod variants;
 
 use clap::Parser;
 
