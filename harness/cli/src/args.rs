@@ -370,6 +370,10 @@ pub enum Show {
         run: String,
         /// TASK, TASK/VARIANT or TASK/VARIANT/ATTEMPT; must name exactly one trial
         trial: String,
+        /// What the agent and its model said and did, step by step. `--format json` gives the events, `--format atif` the Agent
+        /// Trajectory Interchange Format. For an agent that keeps none, it is made from what the run recorded (`--record`)
+        #[arg(long)]
+        trajectory: bool,
     },
     /// A task as the harness reads it
     Task {

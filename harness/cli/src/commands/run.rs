@@ -17,7 +17,7 @@ use crate::live::Display;
 use crate::models::{self, Prepared};
 use crate::plan::{self, Selected};
 use crate::variants::{self, AgentArg};
-use crate::{printer, signals};
+use crate::{estimate, printer, signals};
 
 /// Runs agents over what was named.
 pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> Result<Exit, Failure> {
@@ -85,6 +85,11 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         Some(Prepared { spec, notes, prices }) => (Some(spec), (notes, Some(prices))),
         None => (None, (BTreeMap::new(), None)),
     };
+    if let Some(models) = &models {
+        estimate::lines(&context.settings, &cells, &trials, models)
+            .iter()
+            .for_each(|line| printer::say(line));
+    }
     let name = options.run_id.clone().unwrap_or_else(|| plan::run_name(&selection.name));
     let run =
         RunId::new(&name).map_err(|error| Failure::new(Exit::Usage, format!("--run-id {name}: {error}")))?;
