@@ -271,7 +271,8 @@ fn summarise_side(side: Side<'_>, shared: &BTreeSet<&str>) -> VariantSummary {
         model: variant.and_then(|variant| variant.model.clone()),
         settings: variant.map(|variant| variant.settings.clone()).unwrap_or_default(),
     };
-    summarise_alone(subject, &chosen)
+    let tiers = crate::summary::tiers(chosen.iter().copied(), &side.results.run.tasks);
+    VariantSummary { tiers, ..summarise_alone(subject, &chosen) }
 }
 
 fn rows(sides: &[Side<'_>], shared: &BTreeSet<&str>) -> Vec<TaskRow> {

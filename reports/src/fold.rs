@@ -10,7 +10,7 @@ use crate::results::{
     OutcomeName, ReportedRow, Results, RunInfo, Totals, TrialRow, TryRow, UnfinishedTrial, VerdictRow,
 };
 use crate::show;
-use crate::summary::summaries;
+use crate::summary::{summaries, tiers};
 
 /// Most warnings that are kept; the last one then says how many there were.
 const MAX_WARNINGS: usize = 100;
@@ -20,7 +20,11 @@ pub fn fold(files: &RunFiles) -> Results {
     let seen = Seen::of(files);
     let manifest = &files.manifest;
     let trials: Vec<TrialRow> = seen.finished.iter().map(|record| row(record)).collect();
-    let variants = summaries(&manifest.variants, &trials, &seen.unfinished);
+    let mut variants = summaries(&manifest.variants, &trials, &seen.unfinished);
+    for variant in &mut variants {
+        let own = trials.iter().filter(|trial| trial.variant == variant.name);
+        variant.tiers = tiers(own, &manifest.tasks);
+    }
 
     let mut skipped = manifest.skipped.clone();
     let known: HashSet<String> = skipped.iter().map(|skip| skip.task.clone()).collect();
@@ -86,7 +90,7 @@ impl<'a> Seen<'a> {
                 }
                 Event::Warning { message } => warnings.push(message.clone()),
                 Event::ModelChecked { cost, .. } => checked.push(*cost),
-                Event::PhaseEntered { .. } | Event::Spent { .. } => {}
+                Event::PhaseEntered { .. } | Event::Heartbeat { .. } | Event::Spent { .. } => {}
             }
         }
 

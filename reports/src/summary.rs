@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use harness_core::Variant;
+use harness_core::manifest::TaskNote;
+use harness_core::{Tier, Variant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -69,12 +70,25 @@ pub struct VariantSummary {
     pub peak_memory_bytes: Measure,
     /// How many of the `n` trials lack a value.
     pub unknown: Unknown,
+    /// Success by the tasks' tier: `simple`, `medium`, `complex`, `major`, and `unknown` for tasks that say none.
+    #[serde(default)]
+    pub tiers: BTreeMap<String, TierTally>,
+}
+
+/// Trials of one tier.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierTally {
+    /// Trials that count.
+    pub n: usize,
+    /// Of these, solved.
+    pub resolved: usize,
 }
 
 /// What a report measures, for `list metrics`: the field in the JSON, and what it means.
 pub const METRICS: &[(&str, &str)] = &[
     ("resolved_rate", "resolved of the trials that count, with a Wilson 95 % interval"),
     ("pass_at_k", "chance that at least one of k attempts resolves, unbiased, mean over tasks"),
+    ("tiers", "resolved of the trials that count, by the tasks' tier: simple, medium, complex, major"),
     ("score", "the verifier's reward, mean"),
     ("cost_usd", "money in all, per trial, per resolved trial; unknown is not zero"),
     ("tokens", "tokens by exclusive bucket"),
@@ -234,6 +248,21 @@ pub(crate) fn summaries(
     summaries
 }
 
+/// Success by tier, by what the manifest says of the tasks' difficulty.
+pub(crate) fn tiers<'a>(
+    trials: impl IntoIterator<Item = &'a TrialRow>,
+    tasks: &BTreeMap<String, TaskNote>,
+) -> BTreeMap<String, TierTally> {
+    let mut tiers: BTreeMap<String, TierTally> = BTreeMap::new();
+    for trial in trials.into_iter().filter(|trial| trial.verdict.counts()) {
+        let tier = tasks.get(&trial.task).and_then(|note| Tier::of(note.difficulty.as_deref()?));
+        let tally = tiers.entry(tier.map_or("unknown", Tier::name).to_owned()).or_default();
+        tally.n += 1;
+        tally.resolved += usize::from(trial.verdict.outcome == OutcomeName::Resolved);
+    }
+    tiers
+}
+
 /// What is summarised: a variant, wherever its trials come from.
 pub(crate) struct Subject {
     pub(crate) name: String,
@@ -269,6 +298,7 @@ fn summarise(subject: Subject, trials: &[&TrialRow], all: &Slice) -> VariantSumm
         resolved: counted.ended(OutcomeName::Resolved),
         unresolved: counted.ended(OutcomeName::Unresolved),
         stopped_by_agent: counted.ended(OutcomeName::Stopped),
+        tiers: BTreeMap::new(),
         excluded: Excluded {
             harness: blamed(harness_core::Blame::Harness),
             task: blamed(harness_core::Blame::Task),

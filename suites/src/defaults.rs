@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use datasets::strict::{At, Table};
-use harness_core::NetworkMode;
+use harness_core::{NetworkMode, Tier};
 use serde_json::Value;
 
 /// A value and where it was written, as `FILE:LINE:COLUMN`.
@@ -31,6 +31,8 @@ pub struct Defaults {
     pub agent_timeout_max: Option<Sourced<Duration>>,
     /// No verifier gets longer.
     pub verifier_timeout_max: Option<Sourced<Duration>>,
+    /// `tier_timeout_sec = { major = 7200 }`: the agent's time in tasks of a tier.
+    pub tier_timeouts: BTreeMap<Tier, Sourced<Duration>>,
     /// In place of what each task says.
     pub network: Option<Sourced<NetworkMode>>,
     /// Seed of every random choice.
@@ -59,6 +61,7 @@ impl Defaults {
             timeout_multiplier: number(&table, "timeout_multiplier", MAX_MULTIPLIER),
             agent_timeout_max: timeout("agent_timeout_max_sec"),
             verifier_timeout_max: timeout("verifier_timeout_max_sec"),
+            tier_timeouts: table.table("tier_timeout_sec").map(tiers).unwrap_or_default(),
             network: network(&table),
             seed: whole(&table, "seed", 0..=i64::MAX),
             agents: table.table("agents").map(agents).unwrap_or_default(),
@@ -108,6 +111,17 @@ fn number(table: &Table<'_, '_>, key: &'static str, most: f64) -> Option<Sourced
         return None;
     }
     Some(sourced(table, found))
+}
+
+fn tiers(table: Table<'_, '_>) -> BTreeMap<Tier, Sourced<Duration>> {
+    let mut found = BTreeMap::new();
+    for tier in Tier::ALL {
+        if let Some(time) = number(&table, tier.name(), MAX_TIMEOUT_SEC) {
+            found.insert(tier, time.map(Duration::from_secs_f64));
+        }
+    }
+    table.finish();
+    found
 }
 
 fn agents(table: Table<'_, '_>) -> AgentDefaults {

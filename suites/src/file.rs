@@ -16,6 +16,7 @@
 //! agent_timeout_max_sec = 900
 //! verifier_timeout_max_sec = 300
 //! network = "none"
+//! tier_timeout_sec = { simple = 600, major = 14400 }   # the agent's time, in place of what tasks of a tier say
 //!
 //! [defaults.agents.core]   # settings of an agent, where an experiment or a flag says nothing
 //! max_cost = 0.50

@@ -158,6 +158,14 @@ pub struct RunOptions {
     /// Multiplies every time limit of agents and tests. Default: 1
     #[arg(long, value_name = "X", help_heading = "Running")]
     pub timeout_multiplier: Option<f64>,
+    /// The agent's time in tasks of a tier, in place of what they say (can be repeated). Tiers are simple, medium, complex and
+    /// major, by the task's difficulty: easy is simple, hard is complex
+    #[arg(long, value_name = "TIER=SECONDS", help_heading = "Running")]
+    pub tier_timeout: Vec<String>,
+    /// End an agent that had neither output nor model traffic for so many seconds; it counts as timed out. Default: it is only
+    /// shown
+    #[arg(long, value_name = "SECONDS", help_heading = "Running")]
+    pub stall_timeout: Option<f64>,
     /// Start nothing new after the first trial that is not resolved
     #[arg(long, help_heading = "Running")]
     pub fail_fast: bool,

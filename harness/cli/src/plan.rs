@@ -8,7 +8,7 @@ use std::sync::Arc;
 use harness_core::manifest::{Manifest, RUN_FORMAT, Setting, SkippedTask, SuiteRef, TaskNote, UpstreamNote};
 use harness_core::record::SandboxNote;
 use harness_core::task::VerifierMode;
-use harness_core::{Digest, NetworkMode, RunId, Task, TaskId};
+use harness_core::{Digest, NetworkMode, RunId, Task, TaskId, Tier};
 use harness_engine::journal_writer::now_ms;
 use harness_engine::machine::Machine;
 use harness_engine::{Cell, RunSettings};
@@ -38,12 +38,34 @@ pub fn run_settings(settings: &Settings) -> Result<RunSettings, Failure> {
             settings.positive("agent_timeout_sec")?.min(3e7),
         ),
         timeout_multiplier: settings.positive("timeout_multiplier")?,
+        tier_timeouts: tier_timeouts(settings)?,
+        stall_timeout: settings.limit("stall_timeout_sec")?,
         agent_timeout_max: settings.limit("agent_timeout_max_sec")?,
         verifier_timeout_max: settings.limit("verifier_timeout_max_sec")?,
         seed: settings.count("seed")?,
         machine: Machine::here(),
         ..RunSettings::default()
     })
+}
+
+/// The setting with the agent's time in tasks of a tier.
+pub fn tier_setting(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Simple => "simple_timeout_sec",
+        Tier::Medium => "medium_timeout_sec",
+        Tier::Complex => "complex_timeout_sec",
+        Tier::Major => "major_timeout_sec",
+    }
+}
+
+fn tier_timeouts(settings: &Settings) -> Result<BTreeMap<Tier, std::time::Duration>, Failure> {
+    let mut found = BTreeMap::new();
+    for tier in Tier::ALL {
+        if let Some(time) = settings.limit(tier_setting(tier))? {
+            found.insert(tier, time);
+        }
+    }
+    Ok(found)
 }
 
 /// Which tasks can run here, and which are skipped for what reason.

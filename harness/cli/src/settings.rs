@@ -65,6 +65,36 @@ pub const KNOWN: &[Known] = &[
         matters: true,
     },
     Known {
+        name: "simple_timeout_sec",
+        about: "the agent's time in tasks of the tier simple, in place of what they say, seconds; 0 means as they say",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "medium_timeout_sec",
+        about: "the agent's time in tasks of the tier medium, in place of what they say, seconds; 0 means as they say",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "complex_timeout_sec",
+        about: "the agent's time in tasks of the tier complex, in place of what they say, seconds; 0 means as they say",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "major_timeout_sec",
+        about: "the agent's time in tasks of the tier major, in place of what they say, seconds; 0 means as they say",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
+        name: "stall_timeout_sec",
+        about: "an agent without output and model traffic for so long is ended, seconds; 0 only shows that it looks stalled",
+        default: || json!(0),
+        matters: true,
+    },
+    Known {
         name: "agent_timeout_max_sec",
         about: "no agent gets longer, seconds; 0 means no such limit",
         default: || json!(0),

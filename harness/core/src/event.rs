@@ -42,6 +42,18 @@ pub enum Event {
         /// Which phase.
         phase: Phase,
     },
+    /// An agent is at work: now and then, and when it falls silent or is heard of again.
+    Heartbeat {
+        /// Which trial.
+        #[serde(flatten)]
+        id: TrialId,
+        /// How long it has worked on its step, milliseconds.
+        working_ms: u64,
+        /// For how long there has been neither output nor traffic with a model, milliseconds.
+        silent_ms: u64,
+        /// Whether that is so long that it looks stalled.
+        stalled: bool,
+    },
     /// A try ended without a verdict by our fault and will be followed by another.
     TryFailed {
         /// Which trial.

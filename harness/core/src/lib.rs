@@ -17,6 +17,7 @@ pub mod outcome;
 pub mod plan;
 pub mod record;
 pub mod task;
+pub mod tier;
 pub mod usage;
 pub mod variant;
 
@@ -29,5 +30,6 @@ pub use money::NanoUsd;
 pub use outcome::{AgentExit, Blame, Outcome, Phase};
 pub use record::{DiffStat, Durations, Finding, SelfReport, Severity, TestCounts, TrialRecord, TryRecord};
 pub use task::{Step, Task};
+pub use tier::Tier;
 pub use usage::{Usage, UsageSource};
 pub use variant::Variant;

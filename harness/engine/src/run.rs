@@ -8,7 +8,7 @@ use harness_core::journal::Journal;
 use harness_core::plan::Planned;
 use harness_core::record::TryRecord;
 use harness_core::{
-    Blame, Durations, Event, NetworkMode, Outcome, Phase, RunId, Task, TaskId, TrialId, Usage, Variant,
+    Blame, Durations, Event, NetworkMode, Outcome, Phase, RunId, Task, TaskId, Tier, TrialId, Usage, Variant,
     VariantName,
 };
 use harness_gateway::redact::Redactor;
@@ -42,6 +42,10 @@ pub struct RunSettings {
     pub default_agent_timeout: Duration,
     /// Multiplies every time limit of agents and verifiers.
     pub timeout_multiplier: f64,
+    /// The agent's time in tasks of a tier, in place of what the task says.
+    pub tier_timeouts: BTreeMap<Tier, Duration>,
+    /// An agent without output and without model traffic for so long is ended; `None` only shows it.
+    pub stall_timeout: Option<Duration>,
     /// No agent gets longer than this, whatever its task says.
     pub agent_timeout_max: Option<Duration>,
     /// No verification gets longer than this.
@@ -63,6 +67,8 @@ impl Default for RunSettings {
             network: None,
             default_agent_timeout: Duration::from_secs(3600),
             timeout_multiplier: 1.0,
+            tier_timeouts: BTreeMap::new(),
+            stall_timeout: None,
             agent_timeout_max: None,
             verifier_timeout_max: None,
             back_off: Duration::from_secs(1),
@@ -73,9 +79,10 @@ impl Default for RunSettings {
 }
 
 impl RunSettings {
-    /// The agent's time in one step.
-    pub fn agent_timeout(&self, asked: Option<Duration>) -> Duration {
-        let time = self.scaled(asked.unwrap_or(self.default_agent_timeout));
+    /// The agent's time in one step of a task of this difficulty.
+    pub fn agent_timeout(&self, difficulty: Option<&str>, asked: Option<Duration>) -> Duration {
+        let tier = difficulty.and_then(Tier::of).and_then(|tier| self.tier_timeouts.get(&tier)).copied();
+        let time = self.scaled(tier.or(asked).unwrap_or(self.default_agent_timeout));
         self.agent_timeout_max.map_or(time, |most| time.min(most))
     }
 

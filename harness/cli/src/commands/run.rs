@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use harness_core::manifest::{Manifest, SuiteRef};
 use harness_core::plan::Planned;
-use harness_core::{Digest, RunId, Task, TaskId};
+use harness_core::{Digest, RunId, Task, TaskId, Tier};
 use harness_engine::{Cancel, Cell, Halt, ModelsSpec, RunDir, RunDirError, RunEnd, RunSpec};
 use harness_sandbox::Backend;
 
@@ -23,6 +23,7 @@ use crate::{estimate, printer, signals};
 pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> Result<Exit, Failure> {
     let json = context.table_or_json()?;
     flags(&mut context, &options);
+    tier_flags(&mut context, &options.tier_timeout)?;
     let given = variants::agent_args(std::env::args().skip(1))?;
     let by_default = given.is_empty() && options.experiment.is_none();
     let script = by_default.then(|| bundled_script(&sources)).flatten().filter(|_| options.model.is_empty());
@@ -142,6 +143,7 @@ fn flags(context: &mut Context, options: &RunOptions) {
     settings.flag("retries", options.retries);
     settings.flag("seed", options.seed);
     settings.flag("timeout_multiplier", options.timeout_multiplier);
+    settings.flag("stall_timeout_sec", options.stall_timeout);
     settings.flag("sandbox", options.sandbox.clone());
     settings.flag("rootfs", options.rootfs.clone());
     settings.flag("fail_fast", options.fail_fast.then_some(true));
@@ -158,6 +160,23 @@ fn flags(context: &mut Context, options: &RunOptions) {
         Network::Open => "open",
     });
     settings.flag("network", network);
+}
+
+/// `--tier-timeout TIER=SECONDS`.
+fn tier_flags(context: &mut Context, given: &[String]) -> Result<(), Failure> {
+    for item in given {
+        let usage = |message: String| {
+            Failure::new(Exit::Usage, format!("--tier-timeout {item}: {message}"))
+                .hint("write TIER=SECONDS, with a tier of simple, medium, complex, major")
+        };
+        let (name, seconds) = item.split_once('=').ok_or_else(|| usage("has no time".to_owned()))?;
+        let tier = Tier::ALL.into_iter().find(|tier| tier.name() == name);
+        let tier = tier.ok_or_else(|| usage(format!("there is no tier {name:?}")))?;
+        let seconds: f64 =
+            seconds.parse().map_err(|_| usage(format!("{seconds:?} is no number of seconds")))?;
+        context.settings.flag(plan::tier_setting(tier), Some(seconds));
+    }
+    Ok(())
 }
 
 /// Makes the run's directory. A name that nobody chose gives way to one that is taken: two runs may begin in one second.

@@ -113,6 +113,9 @@ fn suite_defaults(context: &mut Context, defaults: &Defaults) {
     if let Some(network) = &defaults.network {
         settings.suite("network", Some(network.value.to_string()), &network.source);
     }
+    for (tier, time) in &defaults.tier_timeouts {
+        settings.suite(crate::plan::tier_setting(*tier), Some(time.value.as_secs_f64()), &time.source);
+    }
     if let Some(most) = &defaults.agent_timeout_max {
         settings.suite("agent_timeout_max_sec", Some(most.value.as_secs_f64()), &most.source);
     }

@@ -208,12 +208,13 @@ fn told(found: &[Conversation], title: &str) -> String {
         let bare = without_escapes(line);
         let body = bare.trim_start_matches(' ');
         let indent = (bare.len() - body.len()).min(8);
+        if body.is_empty() {
+            out.push('\n');
+            return;
+        }
         for part in wrap(&clean(body), room - indent) {
             let part = paint.on(&part, color);
             let _ = writeln!(out, "{}", format!("{}{part}", " ".repeat(indent)).trim_end());
-        }
-        if body.is_empty() {
-            out.push('\n');
         }
     };
     say(Paint::Strong, title);

@@ -55,6 +55,14 @@ impl Bars {
                 self.line(id, &format!("start{again}"));
             }
             Event::PhaseEntered { id, phase } => self.line(id, phase.name()),
+            Event::Heartbeat { id, silent_ms, stalled, .. } => {
+                let silent = if *stalled {
+                    format!("stalled? silent for {}", time(*silent_ms))
+                } else {
+                    "solve".to_owned()
+                };
+                self.line(id, &silent);
+            }
             Event::TryFailed { id, record } if record.cut_by.is_some() => {
                 if let Some(bar) = self.trials.remove(id) {
                     bar.finish_and_clear();

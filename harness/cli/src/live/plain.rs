@@ -49,6 +49,18 @@ impl Lines {
                     record.number
                 ))
             }
+            Event::Heartbeat { id, working_ms, silent_ms, stalled: true } => Some(format!(
+                "stalled? {} has worked for {}, without output or model traffic for {}",
+                printer::plain(&id.path()),
+                time(*working_ms),
+                time(*silent_ms)
+            )),
+            // A sign of life now and then is enough for a log.
+            Event::Heartbeat { id, working_ms, .. }
+                if *working_ms >= 600_000 && *working_ms / 60_000 % 10 == 0 =>
+            {
+                Some(format!("at work: {} ({})", printer::plain(&id.path()), time(*working_ms)))
+            }
             Event::TaskSkipped { task, reason } => Some(format!("skipped {task}: {reason}")),
             Event::Warning { message } => Some(format!("warning: {}", printer::plain(message))),
             _ => None,

@@ -5,6 +5,7 @@
 
 mod disk;
 mod errors;
+mod experiments;
 mod handed_over;
 mod help;
 mod kills;

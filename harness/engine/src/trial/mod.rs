@@ -17,6 +17,7 @@ mod steps;
 mod stop;
 mod traffic;
 mod verify;
+mod watch;
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};

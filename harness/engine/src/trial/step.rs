@@ -41,7 +41,9 @@ impl Attempt {
             workdir: &place.workdir,
             user: place.user.as_deref(),
             env: &place.env,
-            timeout: context.settings.agent_timeout(step.agent.timeout),
+            timeout: context
+                .settings
+                .agent_timeout(context.task.traits.difficulty.as_deref(), step.agent.timeout),
             log: &context.dir.join("agent.log"),
         };
         let unable = self.set_up(&session).await?;
@@ -53,7 +55,7 @@ impl Attempt {
         session.model = open.as_ref().map(|open| open.access.clone());
         let mut report = match unable {
             Some(report) => report,
-            None => self.while_allowed(self.solve(&session)).await?,
+            None => self.while_allowed(self.while_heard(&session, self.solve(&session))).await?,
         };
         self.enter(Phase::Capture);
         // Once more: one that never began may not have said so by then.

@@ -39,7 +39,7 @@ pub(super) struct Open {
 }
 
 impl Traffic {
-    fn tally(&self) -> crate::models::Tally {
+    pub(super) fn tally(&self) -> crate::models::Tally {
         self.models.kept().tally(&self.trial).0
     }
 

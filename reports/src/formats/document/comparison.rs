@@ -1,6 +1,6 @@
 //! A comparison: the sides, what differs between them, and the tasks that flipped.
 
-use super::{Block, listed, numbers, spending, table_of, text};
+use super::{Block, by_tier, listed, numbers, spending, table_of, text};
 use crate::compare::{Change, Comparison, SideSummary, TaskCell, TaskRow};
 use crate::formats::Look;
 use crate::grid::{Cell, Column, Grid, Paint};
@@ -20,6 +20,9 @@ pub(in crate::formats) fn compared(comparison: &Comparison, look: &Look) -> Vec<
     blocks.push(text(Paint::Plain, &format!("{tasks} that all took part in{left}")));
     blocks.push(Block::Table(side_table(&comparison.sides)));
     for side in &comparison.sides {
+        if let Some(tiers) = by_tier(&side.summary) {
+            blocks.push(text(Paint::Plain, &format!("by tier, {}: {tiers}", side.label)));
+        }
         blocks.extend(spending(&side.label, &side.summary).map(|spent| text(Paint::Plain, &spent)));
     }
     blocks.push(Block::Table(difference_table(comparison)));

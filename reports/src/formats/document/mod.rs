@@ -6,6 +6,8 @@ mod report;
 pub(super) use comparison::compared;
 pub(super) use report::reported;
 
+use harness_core::Tier;
+
 use crate::grid::{Cell, Column, Grid, Paint};
 use crate::show::{self, UNKNOWN, or_unknown, percent};
 use crate::summary::VariantSummary;
@@ -70,6 +72,17 @@ fn spending(label: &str, variant: &VariantSummary) -> Option<String> {
         usd(cost.per_solved_task),
         count(tokens.per_solved_task),
     ))
+}
+
+/// `simple 3/4, major 0/1`; nothing where no task says how large it is.
+fn by_tier(variant: &VariantSummary) -> Option<String> {
+    let known = Tier::ALL.into_iter().filter_map(|tier| Some((tier.name(), variant.tiers.get(tier.name())?)));
+    let told: Vec<String> = known
+        .chain(variant.tiers.get("unknown").map(|tally| ("unknown", tally)))
+        .map(|(name, tally)| format!("{name} {}/{}", tally.resolved, tally.n))
+        .collect();
+    let says_nothing = variant.tiers.keys().all(|tier| tier == "unknown");
+    (!says_nothing).then(|| told.join(", "))
 }
 
 /// How soon a number gives way when the terminal is narrow.

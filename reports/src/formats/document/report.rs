@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use harness_core::Severity;
 
-use super::{Block, listed, numbers, spending, table_of, text};
+use super::{Block, by_tier, listed, numbers, spending, table_of, text};
 use crate::formats::Look;
 use crate::grid::{Cell, Column, Grid, Paint};
 use crate::results::{OutcomeName, Results, TrialRow};
@@ -116,6 +116,9 @@ fn variant_notes(results: &Results) -> Vec<Block> {
                 plural(harness + task, "stopped trial"),
             );
             blocks.push(text(Paint::Odd, &note));
+        }
+        if let Some(tiers) = by_tier(variant) {
+            blocks.push(text(Paint::Plain, &format!("by tier, {}: {tiers}", variant.name)));
         }
         if let Some(spent) = spending(&variant.name, variant) {
             blocks.push(text(Paint::Plain, &spent));
