@@ -218,7 +218,8 @@ fn dry_run(trials: &[Planned], cells: &[Cell], needs: &[String], json: bool) -> 
         };
         printer::raw(&line);
     }
-    if !json {
+    let plain = |cell: &Cell| cell.variant.model.is_none() && cell.variant.settings.is_empty();
+    if !json && !cells.iter().all(plain) {
         variants::list(cells).iter().for_each(|line| printer::say(line));
     }
     for line in needs {

@@ -83,7 +83,7 @@ pub fn show(context: &Context, run: &str, trial: &str) -> Result<Exit, Failure> 
                 "agent" => "as the agent itself left it",
                 _ => "from the agent's own events",
             };
-            printer::data(&told(&found, &format!("{} · {agent} · {said}", id.path())));
+            printer::data(&told(&found, &format!("{}\nagent {agent}, {said}", id.path())));
         }
     }
     Ok(Exit::Completed)
@@ -217,7 +217,7 @@ fn told(found: &[Conversation], title: &str) -> String {
             let _ = writeln!(out, "{}", format!("{}{part}", " ".repeat(indent)).trim_end());
         }
     };
-    say(Paint::Strong, title);
+    title.lines().for_each(|line| say(Paint::Strong, line));
     for one in found {
         if !one.title.is_empty() {
             say(Paint::Plain, "");

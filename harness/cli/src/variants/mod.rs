@@ -117,11 +117,13 @@ fn make(wanted: Wanted, defaults: &Defaults) -> Result<Made, Failure> {
             at(wanted.agent.place.as_ref(), Exit::Usage, format!("there is no agent {agent:?}")).hint(hint)
         );
     };
-    if let Some(model) = &wanted.model {
-        crate::providers::split(&model.value).map_err(|failure| Failure {
-            message: placed(model.place.as_ref(), failure.message.clone()),
-            ..failure
-        })?;
+    if let Some(model) = &wanted.model
+        && let Err(failure) = crate::providers::split(&model.value)
+    {
+        let place = model.place.as_ref();
+        let said = failure.message.trim_start_matches("--model ").to_owned();
+        let message = if place.is_some() { said } else { failure.message };
+        return Err(at(place, failure.code, message).hint(failure.hint.unwrap_or_default()));
     }
     let mut given: BTreeMap<String, Value> = BTreeMap::new();
     for (key, (value, _)) in defaults.get(agent).into_iter().flatten() {

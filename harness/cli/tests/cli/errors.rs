@@ -18,7 +18,7 @@ fn what_is_unknown_is_refused_by_name_with_a_way_out() {
     assert_snapshot!(refused(&room, 2, "run suite startre"), @r#"error: there is no suite, file or folder "startre" (did you mean "starter"?)"#);
     assert_snapshot!(refused(&room, 2, "run suite tasks --agent orcale"), @r#"
     error: there is no agent "orcale"
-    hint: the agents are core, oracle, noop, command
+    hint: did you mean "oracle"? the agents are core, oracle, noop, command
     "#);
     assert_snapshot!(refused(&room, 2, "run suite tasks --sandbox dokcer"), @r#"
     error: there is no sandbox "dokcer"
@@ -230,8 +230,8 @@ fn harness_faults_that_leave_trials_without_a_result_are_five() {
     let done = room.harness(line).exits(5);
     assert_snapshot!(done.said(), @"
     run r in .harness/runs/r
-    [1/2] unresolved one/command-7e8396/1 (TIME): reward is 0, below 1
-    [2/2] stopped  two/command-7e8396/1 (TIME): cannot make .harness/runs/r/trials/two/command-7e8396/1: Not a directory (os error 20)
+    [1/2] unresolved one/command+host=sh_agent.sh~2fc3b3/1 (TIME): reward is 0, below 1
+    [2/2] stopped  two/command+host=sh_agent.sh~2fc3b3/1 (TIME): cannot make .harness/runs/r/trials/two/command+host=sh_agent.sh~2fc3b3/1: Not a directory (os error 20)
     warning: 1 trial without a result by the harness's own fault; not counted for or against any agent
     ");
     let report = room.harness("report r --format json").exits(0).json();

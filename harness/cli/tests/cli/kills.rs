@@ -120,7 +120,7 @@ fn journal(room: &Room) -> Vec<Value> {
 
 /// Task and agent. (A variant with settings has their digest in its name.)
 fn name(trial: &Value) -> String {
-    let agent = trial["variant"].as_str().unwrap().split('-').next().unwrap();
+    let agent = trial["variant"].as_str().unwrap().split('+').next().unwrap();
     format!("{}/{agent}", trial["task"].as_str().unwrap())
 }
 

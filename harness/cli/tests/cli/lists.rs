@@ -69,6 +69,7 @@ fn everything_can_be_listed_for_people() {
     assert_snapshot!(room.harness("list metrics").exits(0).shown(), @"
     resolved_rate  resolved of the trials that count, with a Wilson 95 % interval
     pass_at_k  chance that at least one of k attempts resolves, unbiased, mean over tasks
+    tiers  resolved of the trials that count, by the tasks' tier: simple, medium, complex, major
     score  the verifier's reward, mean
     cost_usd  money in all, per trial, per resolved trial; unknown is not zero
     tokens  tokens by exclusive bucket

@@ -138,13 +138,15 @@ fn a_single_run_compares_its_own_variants() {
     better  0
     worse  2
     unknown cost  2  2
+    unknown tokens  2  2
+    unknown diff  0  0
 
     what differs  oracle  noop
     agent  oracle  noop
 
     task  change  oracle  noop
-    one  worse  1/1  0/1
-    two  worse  1/1  0/1
+    one  worse  1/1 - TIME  0/1 - TIME
+    two  worse  1/1 - TIME  0/1 - TIME
     0 tasks are solved equally often on every side
     ");
 }
@@ -173,13 +175,15 @@ fn runs_are_compared_side_by_side() {
     better  2
     worse  0
     unknown cost  2  2
+    unknown tokens  2  2
+    unknown diff  0  0
 
     what differs  noop  oracle
     agent  noop  oracle
 
     task  change  noop  oracle
-    one  better  0/1  1/1
-    two  better  0/1  1/1
+    one  better  0/1 - TIME  1/1 - TIME
+    two  better  0/1 - TIME  1/1 - TIME
     0 tasks are solved equally often on every side
     ");
     for format in ["markdown", "json"] {

@@ -56,6 +56,8 @@ fn settings_are_shown_for_people() {
         most tokens of the run; 0 means no such limit
     budget_usd = 0  (default)
         most that the run may spend on models, dollars; 0 means no such limit
+    complex_timeout_sec = 0  (default)
+        the agent's time in tasks of the tier complex, in place of what they say, seconds; 0 means as they say
     day_budget_tokens = 0  (default)
         most tokens of all runs of the runs folder on a day (UTC); 0 means no such limit
     day_budget_usd = 0  (default)
@@ -66,6 +68,8 @@ fn settings_are_shown_for_people() {
         images that were built or pulled on an engine, least recently used beyond this go; 0 means no limit
     jobs = 3  (harness.toml)
         most trials at once
+    major_timeout_sec = 0  (default)
+        the agent's time in tasks of the tier major, in place of what they say, seconds; 0 means as they say
     max_cost = 0  (default)
         most that each trial may spend, dollars; 0 means no such limit
     max_model_sec_per_task = 0  (default)
@@ -74,6 +78,8 @@ fn settings_are_shown_for_people() {
         most requests of each trial; 0 means no such limit
     max_tokens_per_task = 0  (default)
         most tokens of each trial; 0 means no such limit
+    medium_timeout_sec = 0  (default)
+        the agent's time in tasks of the tier medium, in place of what they say, seconds; 0 means as they say
     model_timeout_sec = 300  (default)
         how long a provider may take to begin an answer, seconds
     network = "task"  (default)
@@ -106,6 +112,10 @@ fn settings_are_shown_for_people() {
         folder with scripts of the scripted model
     seed = 0  (default)
         seed of every random choice
+    simple_timeout_sec = 0  (default)
+        the agent's time in tasks of the tier simple, in place of what they say, seconds; 0 means as they say
+    stall_timeout_sec = 0  (default)
+        an agent without output and model traffic for so long is ended, seconds; 0 only shows that it looks stalled
     state_dir = "ROOM/state"  (HARNESS_STATE_DIR)
         folder for layers, scratch space and unpacked suites
     timeout_multiplier = 1.0  (default)
@@ -129,7 +139,7 @@ fn a_wrong_setting_is_refused_with_the_file_and_what_there_is() {
     };
     assert_snapshot!(said("atempts = 2\n"), @r#"
     error: harness.toml: there is no setting "atempts"
-    hint: the settings are runs_dir, state_dir, jobs, attempts, retries, seed, timeout_multiplier, agent_timeout_sec, agent_timeout_max_sec, verifier_timeout_max_sec, sandbox, rootfs, network, image_quota_gb, fail_fast, prices, scripts_dir, budget_usd, budget_tokens, budget_requests, budget_sec, variant_budget_usd, variant_budget_tokens, max_cost, max_tokens_per_task, max_requests_per_task, max_model_sec_per_task, request_max_cost, request_max_tokens, day_budget_usd, day_budget_tokens, outage_sec, model_timeout_sec, record, replay, replay_pace, preflight
+    hint: the settings are runs_dir, state_dir, jobs, attempts, retries, seed, timeout_multiplier, agent_timeout_sec, simple_timeout_sec, medium_timeout_sec, complex_timeout_sec, major_timeout_sec, stall_timeout_sec, agent_timeout_max_sec, verifier_timeout_max_sec, sandbox, rootfs, network, image_quota_gb, fail_fast, prices, scripts_dir, budget_usd, budget_tokens, budget_requests, budget_sec, variant_budget_usd, variant_budget_tokens, max_cost, max_tokens_per_task, max_requests_per_task, max_model_sec_per_task, request_max_cost, request_max_tokens, day_budget_usd, day_budget_tokens, outage_sec, model_timeout_sec, record, replay, replay_pace, preflight
     "#);
     assert_snapshot!(said("attempts = \"many\"\n"), @r#"error: harness.toml: attempts must be a number, not "many""#);
     assert_snapshot!(said("attempts = -1\n"), @"error: attempts must be a whole number that is not negative, not -1 (from harness.toml)");

@@ -59,7 +59,8 @@ fn side_table(sides: &[SideSummary]) -> Grid {
     for at in 0..rows[0].1.len() {
         let name = rows[0].1[at].0;
         let cells: Vec<Cell> = rows.iter().map(|(_, row)| row[at].1.clone()).collect();
-        if name != "pass@k" || cells.iter().any(|cell| cell.text() != UNKNOWN) {
+        let optional = name == "pass@k" || name.ends_with("task");
+        if !optional || cells.iter().any(|cell| cell.text() != UNKNOWN) {
             grid.push(std::iter::once(Cell::new(name)).chain(cells).collect());
         }
     }

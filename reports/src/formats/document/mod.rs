@@ -74,15 +74,15 @@ fn spending(label: &str, variant: &VariantSummary) -> Option<String> {
     ))
 }
 
-/// `simple 3/4, major 0/1`; nothing where no task says how large it is.
+/// `simple 3/4, major 0/1`; nothing where all tasks are of one.
 fn by_tier(variant: &VariantSummary) -> Option<String> {
     let known = Tier::ALL.into_iter().filter_map(|tier| Some((tier.name(), variant.tiers.get(tier.name())?)));
     let told: Vec<String> = known
         .chain(variant.tiers.get("unknown").map(|tally| ("unknown", tally)))
         .map(|(name, tally)| format!("{name} {}/{}", tally.resolved, tally.n))
         .collect();
-    let says_nothing = variant.tiers.keys().all(|tier| tier == "unknown");
-    (!says_nothing).then(|| told.join(", "))
+    // Of tasks that are all alike, the rate says it.
+    (told.len() > 1).then(|| told.join(", "))
 }
 
 /// How soon a number gives way when the terminal is narrow.
