@@ -73,6 +73,7 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         Some(Prepared { spec, notes, prices }) => (Some(spec), (notes, Some(prices))),
         None => (None, (BTreeMap::new(), None)),
     };
+    let tools = plan::install(&context.settings, &cells)?;
     let name = options.run_id.clone().unwrap_or_else(|| plan::run_name(&selection.name));
     let run =
         RunId::new(&name).map_err(|error| Failure::new(Exit::Usage, format!("--run-id {name}: {error}")))?;
@@ -92,6 +93,7 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         skipped,
         env_pass: options.env_pass.clone(),
         models: noted,
+        tools,
     };
     let manifest = plan::manifest(selected, &context.settings, &*backend)?;
     let (run, dir) = make_dir(&context, manifest, &trials, options.run_id.is_some())?;
