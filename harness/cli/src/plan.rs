@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use harness_core::manifest::{Manifest, RUN_FORMAT, Setting, SkippedTask, SuiteRef, TaskNote, UpstreamNote};
+use harness_core::manifest::{
+    Manifest, RUN_FORMAT, Setting, SkippedTask, SuiteRef, TaskNote, ToolsNote, UpstreamNote,
+};
 use harness_core::record::SandboxNote;
 use harness_core::task::VerifierMode;
 use harness_core::{Digest, NetworkMode, RunId, Task, TaskId, Tier};
@@ -15,7 +17,7 @@ use harness_engine::{Cell, RunSettings};
 use harness_sandbox::{Backend, EnvironmentRequest};
 use serde_json::json;
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
 
 pub use crate::variants::cell;
@@ -168,6 +170,25 @@ pub struct Selected<'a> {
     pub env_pass: Vec<String>,
     /// Upstreams of the models, and the digest of the prices.
     pub models: (BTreeMap<String, UpstreamNote>, Option<Digest>),
+    /// What was installed for the variants' agents.
+    pub tools: BTreeMap<String, ToolsNote>,
+}
+
+/// Installs what the agents need, unless it is there; before anything is on record or spent.
+pub fn install(settings: &Settings, cells: &[Cell]) -> Result<BTreeMap<String, ToolsNote>, Failure> {
+    let state = settings.path("state_dir");
+    // What trials mount is named from the root.
+    let state = std::path::absolute(&state).unwrap_or(state);
+    let mut notes = BTreeMap::new();
+    for cell in cells {
+        let installed = cell.agent.install(&state, &|line| crate::printer::say(line));
+        let note = installed.map_err(|error| {
+            let failure = Failure::of(Exit::Invalid, &error);
+            failure.hint("nothing was started; npm and pip are asked as they are set up on this machine")
+        })?;
+        notes.extend(note.map(|note| (cell.variant.name.to_string(), note)));
+    }
+    Ok(notes)
 }
 
 /// The manifest.
@@ -220,6 +241,7 @@ pub fn manifest(
         },
         models: selected.models.0,
         prices: selected.models.1,
+        tools: selected.tools,
     })
 }
 

@@ -91,6 +91,7 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
             .iter()
             .for_each(|line| printer::say(line));
     }
+    let tools = plan::install(&context.settings, &cells)?;
     let name = options.run_id.clone().unwrap_or_else(|| plan::run_name(&selection.name));
     let run =
         RunId::new(&name).map_err(|error| Failure::new(Exit::Usage, format!("--run-id {name}: {error}")))?;
@@ -110,6 +111,7 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         skipped,
         env_pass: options.env_pass.clone(),
         models: noted,
+        tools,
     };
     let manifest = plan::manifest(selected, &context.settings, &*backend)?;
     let (run, dir) = make_dir(&context, manifest, &trials, options.run_id.is_some())?;

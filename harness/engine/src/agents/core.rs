@@ -193,6 +193,7 @@ impl Agent for Core {
                 usage: report.usage,
                 cost: None,
                 message: Some(report.reason).filter(|reason| !reason.is_empty()),
+                findings: Vec::new(),
             }),
             Err(Fault::Sandbox(error)) => Err(error),
             // The gateway knows what became of the provider, and whose fault it is.
