@@ -22,7 +22,7 @@ use crate::machine::Machine;
 use crate::models::{self, Halt, Models, ModelsSpec};
 use crate::run_dir::{RunDir, RunDirError};
 use crate::scheduler::{self, Ahead, Ready};
-use crate::trial::{TrialContext, Trouble};
+use crate::trial::{Interrupted, TrialContext, Trouble};
 
 /// How long a backend may take to remove what it started ahead and nobody asked for.
 const FORGETTING: Duration = Duration::from_secs(90);
@@ -263,12 +263,15 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
     };
     let environments = Environments::new(backend.clone(), dir.path(), settings.jobs);
     let ahead = environments.ahead(queue.iter().map(|ready| ready.task.clone()));
+    let going_on =
+        earlier.iter().filter(|(_, tries)| tries.under_way.is_some()).map(|(id, _)| id.clone()).collect();
     let make = |ready: Ready| {
         Arc::new(TrialContext {
             dir: dir.trial(&ready.id),
             run_dir: dir.path().to_owned(),
             trouble: trouble.clone(),
             tools_seen: tools.entry(ready.id.task.clone()).or_default().clone(),
+            interrupted: earlier.get(&ready.id).and_then(|tries| tries.under_way),
             earlier: earlier.remove(&ready.id).unwrap_or_default().tries,
             models: models.clone(),
             id: ready.id,
@@ -294,7 +297,8 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
         environments: &environments,
         settings: &settings,
         run: &run,
-        told: HashSet::new(),
+        // Their sandboxes may be there already.
+        told: going_on,
     };
     let rules = scheduler::Rules {
         settings: &settings,
@@ -343,6 +347,8 @@ struct Tries {
     tries: Vec<TryRecord>,
     /// Numbers of those that were under way when a process ended.
     lost: Vec<u32>,
+    /// The last of them, unless another came after it.
+    under_way: Option<Interrupted>,
 }
 
 impl Tries {
@@ -357,6 +363,7 @@ impl Tries {
 fn unfinished_tries(journal: &Journal, done: &HashSet<TrialId>) -> HashMap<TrialId, Tries> {
     let mut tries: HashMap<TrialId, Tries> = HashMap::new();
     let mut open: HashMap<TrialId, u32> = HashMap::new();
+    let mut phases: HashMap<TrialId, Phase> = HashMap::new();
     let lost = |number: u32| TryRecord {
         number,
         outcome: Outcome::Stopped {
@@ -369,11 +376,16 @@ fn unfinished_tries(journal: &Journal, done: &HashSet<TrialId>) -> HashMap<Trial
         cost: None,
         reported: None,
         cut_by: None,
+        reattached: false,
         durations: Durations::default(),
     };
     for entry in &journal.entries {
         match &entry.event {
+            Event::PhaseEntered { id, phase } => {
+                phases.insert(id.clone(), *phase);
+            }
             Event::TrialStarted { id, number } => {
+                phases.remove(id);
                 if let Some(before) = open.insert(id.clone(), *number) {
                     tries.entry(id.clone()).or_default().lose(lost(before));
                 }
@@ -390,7 +402,10 @@ fn unfinished_tries(journal: &Journal, done: &HashSet<TrialId>) -> HashMap<Trial
         }
     }
     for (id, number) in open {
-        tries.entry(id).or_default().lose(lost(number));
+        let phase = phases.remove(&id).unwrap_or(Phase::Prepare);
+        let tries = tries.entry(id).or_default();
+        tries.lose(lost(number));
+        tries.under_way = Some(Interrupted { phase });
     }
     tries.retain(|id, _| !done.contains(id));
     tries
