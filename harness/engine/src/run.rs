@@ -22,7 +22,7 @@ use crate::machine::Machine;
 use crate::models::{self, Halt, Models, ModelsSpec};
 use crate::run_dir::{RunDir, RunDirError};
 use crate::scheduler::{self, Ahead, Ready};
-use crate::trial::{Interrupted, TrialContext, Trouble};
+use crate::trial::{TrialContext, Trouble};
 
 /// How long a backend may take to remove what it started ahead and nobody asked for.
 const FORGETTING: Duration = Duration::from_secs(90);
@@ -263,15 +263,14 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
     };
     let environments = Environments::new(backend.clone(), dir.path(), settings.jobs);
     let ahead = environments.ahead(queue.iter().map(|ready| ready.task.clone()));
-    let going_on =
-        earlier.iter().filter(|(_, tries)| tries.under_way.is_some()).map(|(id, _)| id.clone()).collect();
+    let going_on = earlier.iter().filter(|(_, tries)| tries.under_way).map(|(id, _)| id.clone()).collect();
     let make = |ready: Ready| {
         Arc::new(TrialContext {
             dir: dir.trial(&ready.id),
             run_dir: dir.path().to_owned(),
             trouble: trouble.clone(),
             tools_seen: tools.entry(ready.id.task.clone()).or_default().clone(),
-            interrupted: earlier.get(&ready.id).and_then(|tries| tries.under_way),
+            interrupted: earlier.get(&ready.id).is_some_and(|tries| tries.under_way),
             earlier: earlier.remove(&ready.id).unwrap_or_default().tries,
             models: models.clone(),
             id: ready.id,
@@ -347,8 +346,8 @@ struct Tries {
     tries: Vec<TryRecord>,
     /// Numbers of those that were under way when a process ended.
     lost: Vec<u32>,
-    /// The last of them, unless another came after it.
-    under_way: Option<Interrupted>,
+    /// Whether the last process left one.
+    under_way: bool,
 }
 
 impl Tries {
@@ -363,7 +362,6 @@ impl Tries {
 fn unfinished_tries(journal: &Journal, done: &HashSet<TrialId>) -> HashMap<TrialId, Tries> {
     let mut tries: HashMap<TrialId, Tries> = HashMap::new();
     let mut open: HashMap<TrialId, u32> = HashMap::new();
-    let mut phases: HashMap<TrialId, Phase> = HashMap::new();
     let lost = |number: u32| TryRecord {
         number,
         outcome: Outcome::Stopped {
@@ -381,11 +379,7 @@ fn unfinished_tries(journal: &Journal, done: &HashSet<TrialId>) -> HashMap<Trial
     };
     for entry in &journal.entries {
         match &entry.event {
-            Event::PhaseEntered { id, phase } => {
-                phases.insert(id.clone(), *phase);
-            }
             Event::TrialStarted { id, number } => {
-                phases.remove(id);
                 if let Some(before) = open.insert(id.clone(), *number) {
                     tries.entry(id.clone()).or_default().lose(lost(before));
                 }
@@ -402,10 +396,9 @@ fn unfinished_tries(journal: &Journal, done: &HashSet<TrialId>) -> HashMap<Trial
         }
     }
     for (id, number) in open {
-        let phase = phases.remove(&id).unwrap_or(Phase::Prepare);
         let tries = tries.entry(id).or_default();
         tries.lose(lost(number));
-        tries.under_way = Some(Interrupted { phase });
+        tries.under_way = true;
     }
     tries.retain(|id, _| !done.contains(id));
     tries

@@ -277,7 +277,8 @@ impl<'a> Init<'a> {
         let ends = kept.ends.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
         let ended = kept.ended;
         let before = self.commands.iter().find(|(_, command)| command.kept == Some(name));
-        if let Some(command) = before.map(|(before, _)| *before).and_then(|call| self.commands.remove(&call)) {
+        if let Some(command) = before.map(|(before, _)| *before).and_then(|call| self.commands.remove(&call))
+        {
             self.commands.insert(call, command);
         }
         self.reply(&Reply::Started { call }, ends)?;

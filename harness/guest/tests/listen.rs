@@ -154,7 +154,8 @@ fn what_is_kept_goes_on_and_how_it_ended_is_told_to_each_successor_until_it_is_f
     assert_eq!(hear(&host), Some(Reply::Done { call: 1 }));
     tell(&host, &Request::Listen { call: 2, port: 0 }, &[]);
     let listener = socket::receive(host.as_fd()).unwrap().unwrap();
-    let port = std::net::TcpListener::from(listener.fds.into_iter().next().unwrap()).local_addr().unwrap().port();
+    let port =
+        std::net::TcpListener::from(listener.fds.into_iter().next().unwrap()).local_addr().unwrap().port();
     keep(&host, 3, 70, "echo begun; sleep 1; echo over; sleep 0.1; exit 4");
     assert_eq!(hear(&host), Some(Reply::Started { call: 3 }));
     drop(host);

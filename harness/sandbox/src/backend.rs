@@ -120,8 +120,8 @@ pub trait Backend: Send + Sync {
     /// When looking itself fails; single things that resist are named in the result.
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError>;
 
-    /// Sets how many bytes of images it may keep somewhere other than in its own state folder, from now on: beyond that the least
-    /// recently used go. `None` means as many as there is room for.
+    /// Sets how many bytes of images (or of layers of its own that stand for them) it may keep, from now on: beyond that the least
+    /// recently used go. `None` leaves the bound to the backend.
     fn limit_images(&self, _bytes: Option<u64>) {}
 
     /// Removes the images that it keeps somewhere other than in its own state folder and that nobody uses; or says which.
@@ -419,6 +419,8 @@ pub struct Caps {
     pub open_network: bool,
     /// Whether [`Sandbox::set_network`] can be had.
     pub network_per_phase: bool,
+    /// Whether [`Sandbox::outlive`] can be had.
+    pub outlives: bool,
     /// Why all users inside are one and the same on this machine, where that is so.
     pub single_user: Option<String>,
 }
@@ -468,7 +470,10 @@ pub struct ReapFilter {
 }
 
 fn ends_with_us(backend: &'static str) -> SandboxError {
-    SandboxError::Unsupported { backend, what: "going on in a sandbox whose harness is gone: it goes with it".into() }
+    SandboxError::Unsupported {
+        backend,
+        what: "going on in a sandbox whose harness is gone: it goes with it".into(),
+    }
 }
 
 /// What was removed.

@@ -275,7 +275,8 @@ async fn what_nobody_asked_for_goes_with_its_run(engine: Engine) -> Result<(), F
     backend.expect(&spec);
     backend.expect(&spec);
     until_listed(&*backend, &run, 2).await?;
-    let reaped = backend.reap(ReapFilter { run: Some(run.clone()), dry_run: false, ..ReapFilter::default() }).await?;
+    let reaped =
+        backend.reap(ReapFilter { run: Some(run.clone()), dry_run: false, ..ReapFilter::default() }).await?;
     same("what was removed", (reaped.sandboxes.len(), reaped.failed.len()), (2, 0))?;
     // One that was still being started fails, and is not asked for again.
     until_listed(&*backend, &run, 0).await?;

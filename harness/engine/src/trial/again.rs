@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness_core::record::TryRecord;
-use harness_core::{Event, Outcome, Phase, Step};
+use harness_core::{Event, Outcome, Step};
 use harness_sandbox::{EnvironmentRequest, Image, Sandbox};
 
 use super::TrialContext;
@@ -20,13 +20,6 @@ const LINGER: Duration = Duration::from_secs(24 * 3600);
 /// Under which PID 1 knows the environment's own ENTRYPOINT. Those of an agent's processes are digests.
 pub(super) const ENTRYPOINT: u64 = 0;
 
-/// A try that was under way when the harness was killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Interrupted {
-    /// The last phase that is on record.
-    pub(crate) phase: Phase,
-}
-
 /// A sandbox that was taken over.
 pub(super) struct Taken {
     pub(super) sandbox: Arc<dyn Sandbox>,
@@ -39,9 +32,11 @@ pub(super) struct Taken {
 
 /// What goes on where it was, if anything; what is on record of the try before says which of the two happened.
 pub(super) async fn take_up(context: &TrialContext, tries: &mut [TryRecord]) -> Option<Taken> {
-    let interrupted = context.interrupted?;
+    if !context.interrupted {
+        return None;
+    }
     let times = 1 + tries.iter().filter(|one| one.reattached).count();
-    let taken = take_over(context, interrupted, times).await;
+    let taken = take_over(context, times).await;
     let what = match &taken {
         Ok(taken) => format!("its sandbox {} lived on, and it goes on there", taken.sandbox.id()),
         Err(why) => format!("it starts over: {why}"),
@@ -55,22 +50,18 @@ pub(super) async fn take_up(context: &TrialContext, tries: &mut [TryRecord]) -> 
     taken.ok()
 }
 
-async fn take_over(context: &TrialContext, interrupted: Interrupted, times: usize) -> Result<Taken, String> {
-    let phase = interrupted.phase;
-    if phase < Phase::Solve {
-        return Err("its agent had not begun".into());
-    }
+async fn take_over(context: &TrialContext, times: usize) -> Result<Taken, String> {
     let left = Left::read(&context.dir);
     let Some(held) = left.held.clone() else {
-        return Err(match phase {
-            Phase::Solve | Phase::Capture if !context.agent.lives_inside() => {
-                "its agent worked in the harness, and went with it".into()
-            }
-            Phase::Solve | Phase::Capture => format!(
-                "nothing of it can be gone on with in this sandbox ({}), or in this step of its task",
-                context.backend.name()
-            ),
-            _ => "its tests had begun".into(),
+        return Err(if !context.backend.caps().outlives {
+            format!("sandboxes of {} go with the harness", context.backend.name())
+        } else if !context.agent.lives_inside() {
+            "its agent worked in the harness, and went with it".into()
+        } else if context.task.steps.len() > 1 {
+            "its agent was not at work in the first step, after which verdicts are in the harness alone"
+                .into()
+        } else {
+            "its agent was not at work: it had not begun, or its tests had".into()
         });
     };
     let environment = &context.task.environment;

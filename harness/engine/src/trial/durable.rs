@@ -44,7 +44,8 @@ impl<'a> Durable<'a> {
         *asked += 1;
         match before {
             Some(before) if before != name => Err(SandboxError::Lost {
-                cause: "the agent did something else than before the harness was killed: it cannot go on".into(),
+                cause: "the agent did something else than before the harness was killed: it cannot go on"
+                    .into(),
             }),
             before => Ok((name, before.is_some())),
         }

@@ -33,7 +33,6 @@ use harness_core::{
 };
 use harness_sandbox::Backend;
 
-pub(crate) use again::Interrupted;
 pub(crate) use environment::Whose;
 
 use crate::agents::Agent;
@@ -65,8 +64,8 @@ pub(crate) struct TrialContext {
     pub(crate) models: Option<Arc<Models>>,
     /// Tries of earlier processes.
     pub(crate) earlier: Vec<TryRecord>,
-    /// The last of them, when it was under way as its process ended.
-    pub(crate) interrupted: Option<Interrupted>,
+    /// Whether the last of them was under way as its process ended.
+    pub(crate) interrupted: bool,
     /// Set once the task's tools were found; shared by all its trials.
     pub(crate) tools_seen: Arc<OnceLock<()>>,
 }

@@ -293,7 +293,8 @@ async fn reap_run(ctx: &Ctx) -> Result<(), Failure> {
         spec
     };
     let (mine, other) = (ctx.start(named("mine")).await?, ctx.start(named("other")).await?);
-    let filter = |dry_run| ReapFilter { run: Some(named("mine").labels.run), dry_run, ..ReapFilter::default() };
+    let filter =
+        |dry_run| ReapFilter { run: Some(named("mine").labels.run), dry_run, ..ReapFilter::default() };
     let asked = ctx.backend.reap(filter(true)).await?;
     ensure_eq!(asked.sandboxes, [mine.id().to_owned()], "what would be removed");
     ok(&*mine, "true").await?;
@@ -329,7 +330,8 @@ async fn reap_orphans(ctx: &Ctx) -> Result<(), Failure> {
     let left = ctx.backend.reap(ReapFilter { run: None, dry_run: true, ..ReapFilter::default() }).await?;
     ensure!(!left.sandboxes.contains(&id), "it is still there after reaping");
     // Its own label still finds the living one, and nothing else.
-    let left = ctx.backend.reap(ReapFilter { run: Some(run), dry_run: true, ..ReapFilter::default() }).await?;
+    let left =
+        ctx.backend.reap(ReapFilter { run: Some(run), dry_run: true, ..ReapFilter::default() }).await?;
     ensure_eq!(left.sandboxes, [living.id().to_owned()], "what is left of the run");
     let spec = ExecSpec::new(ProcessSpec::new(["true"]));
     ensure_eq!(living.exec(spec).await?.exit, Exit::Code(0), "the living sandbox");

@@ -191,7 +191,8 @@ impl Sandbox for DockerSandbox {
             Some((_, Whom::Later)) => {
                 return Err(SandboxError::Unsupported {
                     backend: NAME,
-                    what: "outliving the harness in a network that was opened later: its key is nowhere else".into(),
+                    what: "outliving the harness in a network that was opened later: its key is nowhere else"
+                        .into(),
                 });
             }
         };

@@ -127,7 +127,15 @@ mod tests {
         let text = ticket.to_string();
         let read = Ticket::parse(&text).unwrap();
         assert_eq!((read.name.as_str(), read.secret, read.proxy), ("harness-1", ticket.secret, Some(81)));
-        for bad in ["", " ", "harness-1 0", "harness-1 0 ff", &text.replace("81", "x"), &format!("{text} "), &text[1..text.len() - 1]] {
+        for bad in [
+            "",
+            " ",
+            "harness-1 0",
+            "harness-1 0 ff",
+            &text.replace("81", "x"),
+            &format!("{text} "),
+            &text[1..text.len() - 1],
+        ] {
             assert!(Ticket::parse(bad).is_err(), "{bad}");
         }
     }

@@ -47,7 +47,9 @@ pub(crate) async fn spawn(
 ) -> Result<Process, SandboxError> {
     let guest = live.guest();
     if spec.kept.is_some() && (spec.stdin || spec.pty.is_some()) {
-        return Err(SandboxError::Inside { message: "a kept command with an input or a terminal".to_owned() });
+        return Err(SandboxError::Inside {
+            message: "a kept command with an input or a terminal".to_owned(),
+        });
     }
     let exec = exec(around, &spec)?;
     let oom_before = live.oom_kills();
