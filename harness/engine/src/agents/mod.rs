@@ -108,6 +108,12 @@ pub trait Agent: Send + Sync {
         Limits::default()
     }
 
+    /// Whether all of its work is in processes inside the sandbox: then it goes on after this process was killed, where the sandbox
+    /// lives on. [`Agent::work`] is called again then, and has to ask for the same processes in the same order until then.
+    fn lives_inside(&self) -> bool {
+        self.asks_from_inside()
+    }
+
     /// Whether it can try this task at all; `Err` is a sentence that says why not.
     ///
     /// # Errors
