@@ -176,6 +176,7 @@ pub(crate) fn sample(run: &str) -> Run {
         sandbox: sandbox(),
         models: BTreeMap::new(),
         prices: None,
+        tools: BTreeMap::new(),
     };
     let mut plan = Vec::new();
     for task in tasks {

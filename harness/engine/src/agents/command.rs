@@ -247,7 +247,7 @@ impl Command {
             Ok(None) | Err(SandboxError::TooLarge { .. } | SandboxError::Inside { .. }) => Default::default(),
             Err(error) => return Err(error),
         };
-        Ok(AgentReport { exit, usage, cost, message })
+        Ok(AgentReport { exit, usage, cost, message, findings: Vec::new() })
     }
 }
 

@@ -104,6 +104,7 @@ impl Attempt {
         if let Some(message) = &report.message {
             self.note("agent_said", Severity::Info, message.chars().take(500).collect());
         }
+        self.details.integrity.append(&mut report.findings);
         self.note_direct_calls(&**sandbox, &network, unroutable).await;
         self.close_traffic(&mut report).await?;
         self.agent_exit = Some(report.exit);
