@@ -339,8 +339,10 @@ pub fn execute_quietly(
             printer::warn(&format!("could not look for what crashes left: {error}"));
         }
         let ended = harness_engine::execute(spec).await;
+        // What a trial that is not finished left is for whoever resumes the run.
+        let over = ended.as_ref().is_ok_and(harness_engine::RunEnd::complete);
         // Trials that were dropped have sandboxes that are being removed behind our back: see to the end of it.
-        let filter = harness_sandbox::ReapFilter { run: Some(run), dry_run: false };
+        let filter = harness_sandbox::ReapFilter { run: Some(run), dry_run: false, waiting: over };
         let swept = tokio::time::timeout(std::time::Duration::from_secs(3), backend.reap(filter)).await;
         if !matches!(swept, Ok(Ok(_))) {
             printer::warn("not everything that the trials used was removed yet; the next run or `harness clean` does it");

@@ -139,6 +139,10 @@ impl Agent for Command {
         self.tools.iter().map(mount).collect()
     }
 
+    fn lives_inside(&self) -> bool {
+        matches!(self.program, Program::Inside(_))
+    }
+
     async fn set_up(&self, session: &Session<'_>) -> Result<Option<AgentReport>, SandboxError> {
         let Some(setup) = &self.setup else { return Ok(None) };
         let process = ProcessSpec {

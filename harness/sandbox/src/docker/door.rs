@@ -16,6 +16,11 @@ use crate::link::program;
 /// The folder of all doors.
 pub(crate) const DOORS: &str = "doors";
 
+/// Beside a door: who owns its container now.
+const HEIR: &str = "heir";
+/// Beside a door: its container waits for a successor, should its owner die.
+const WAITS: &str = "waits";
+
 /// Makes doors.
 #[derive(Debug, Clone)]
 pub(crate) struct Doors {
@@ -64,20 +69,62 @@ impl Doors {
         fs::create_dir(&path)?;
         // Root in the container may be any id here.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
-        let opened =
-            rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Door { path, opened })
+        Door::at(path)
+    }
+
+    /// One that a dead owner left.
+    pub(crate) fn found(&self, name: &str) -> io::Result<Door> {
+        if name.contains('/') || name.starts_with('.') {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Door::at(self.folder.join(name))
     }
 
     /// Removes what a dead owner left of one.
     pub(crate) fn remove(&self, name: &str) {
         if !name.contains('/') && !name.starts_with('.') {
-            let _ = fs::remove_dir_all(self.folder.join(name));
+            let path = self.folder.join(name);
+            for beside in [HEIR, WAITS] {
+                let _ = fs::remove_file(path.with_extension(beside));
+            }
+            let _ = fs::remove_dir_all(path);
         }
+    }
+
+    /// Whether this container's door is one of ours, hence ours to come back to.
+    pub(crate) fn is_ours(&self, name: &str) -> bool {
+        !name.contains('/') && self.folder.join(name).is_dir()
+    }
+
+    /// Whether a container of ours waits for a successor of its owner.
+    pub(crate) fn waits(&self, name: &str) -> bool {
+        self.folder.join(name).with_extension(WAITS).exists()
+    }
+
+    /// Whose a container is now that was taken over: its labels name a dead owner for ever.
+    pub(crate) fn heir(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.folder.join(name).with_extension(HEIR)).ok()
     }
 }
 
 impl Door {
+    fn at(path: PathBuf) -> io::Result<Door> {
+        let opened =
+            rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Door { path, opened })
+    }
+
+    /// Says whether the container is to be left alone when its owner dies.
+    pub(crate) fn wait(&self, waits: bool) -> io::Result<()> {
+        let file = self.path.with_extension(WAITS);
+        if waits { fs::write(file, "") } else { fs::remove_file(file).or(Ok(())) }
+    }
+
+    /// Says who owns the container from now on.
+    pub(crate) fn inherit(&self, owner: &str) -> io::Result<()> {
+        fs::write(self.path.with_extension(HEIR), owner)
+    }
+
     /// On the host.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -91,6 +138,9 @@ impl Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
+        for beside in [HEIR, WAITS] {
+            let _ = fs::remove_file(self.path.with_extension(beside));
+        }
         let _ = fs::remove_dir_all(&self.path);
     }
 }
