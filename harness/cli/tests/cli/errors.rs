@@ -18,7 +18,7 @@ fn what_is_unknown_is_refused_by_name_with_a_way_out() {
     assert_snapshot!(refused(&room, 2, "run suite startre"), @r#"error: there is no suite, file or folder "startre" (did you mean "starter"?)"#);
     assert_snapshot!(refused(&room, 2, "run suite tasks --agent orcale"), @r#"
     error: there is no agent "orcale"
-    hint: did you mean "oracle"? the agents are core, oracle, noop, command
+    hint: did you mean "oracle"? the agents are core, oracle, noop, command, codex, claude-code, mini-swe-agent
     "#);
     assert_snapshot!(refused(&room, 2, "run suite tasks --sandbox dokcer"), @r#"
     error: there is no sandbox "dokcer"

@@ -124,7 +124,7 @@ fn a_single_run_compares_its_own_variants() {
     noop against oracle
     2 tasks that all took part in
 
-                    oracle  noop
+                      oracle  noop
     resolved  2/2  0/2
     rate  100%  0%
     change  base  -100pp
@@ -161,7 +161,7 @@ fn runs_are_compared_side_by_side() {
     oracle against noop
     2 tasks that all took part in
 
-                    noop  oracle
+                      noop  oracle
     resolved  0/2  2/2
     rate  0%  100%
     change  base  +100pp
