@@ -24,7 +24,10 @@ fn what_is_unknown_is_refused_by_name_with_a_way_out() {
     error: there is no sandbox "dokcer"
     hint: the sandboxes are native, docker, memory
     "#);
-    assert_snapshot!(refused(&room, 3, "run suite tasks --agent command --agent-set rnu=x"), @r#"error: the agent command has no setting "rnu"; it takes run, host, tools, env, setup"#);
+    assert_snapshot!(refused(&room, 3, "run suite tasks --agent command --agent-set rnu=x"), @r#"
+    error: the agent command has no setting "rnu"; it takes run, host, tools, env, setup
+    hint: did you mean "run"?
+    "#);
     assert_snapshot!(refused(&room, 3, "run suite tasks --agent command"), @"error: the agent command needs a program: --agent-set run='COMMAND' (inside the sandbox) or --agent-set host='PROGRAM ARGS' (on the host)");
     assert_snapshot!(refused(&room, 2, "run suite tasks --agent-set run=x --agent command"), @"
     error: --agent-set run=x stands before any --agent
