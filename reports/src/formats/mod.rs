@@ -48,7 +48,7 @@ pub enum FormatError {
         known: String,
     },
     /// The format cannot say this.
-    #[error("{format} has no form for a comparison; use terminal, markdown or json")]
+    #[error("{format} has no form for a comparison; use terminal, markdown, json or csv")]
     NoComparison {
         /// Which format.
         format: &'static str,
