@@ -298,7 +298,7 @@ impl<'a> Init<'a> {
                     if self.kept.get(name).is_some() {
                         return self.take_over(call, name);
                     }
-                    let ends = frame.fds.split_off(frame.fds.len().min(2));
+                    let ends = frame.fds.split_off(frame.fds.len().saturating_sub(2));
                     if !self.kept.add(name, ends) {
                         let why = "too many commands are kept, or one without ends to read from";
                         return self.fail(call, Failure::Host, why.to_owned());

@@ -194,7 +194,7 @@ pub const SECRET_BYTES: usize = 32;
 pub enum Request {
     /// Starts a command. Descriptors: stdin (when `stdin`), stdout, stderr; none with a terminal.
     ///
-    /// One that is `kept` has stdout and stderr, then the ends that these are read from, which PID 1 keeps: while nobody is
+    /// One that is `kept` has, after its streams, the ends that stdout and stderr are read from, which PID 1 keeps: while nobody is
     /// there to read, what it writes waits in the pipes. It survives its host, and so does how it ended, until
     /// [`Request::Forget`]. Where one of this name is kept already, that one is meant: nothing is started, and its reading ends
     /// come with [`Reply::Started`].

@@ -35,7 +35,7 @@ pub struct ProcessSpec {
     pub grace: Duration,
     /// A name under which a successor of this process finds it, where the sandbox may outlive us (see
     /// [`crate::Sandbox::outlive`]): a backend that is asked to start one that it has already, running or ended, gives that one
-    /// instead, with what was not read of its output yet. Only for processes without input and terminal. It is known until
+    /// instead, with what was not read of its output yet; its input is not written again. Only for processes without a terminal. It is known until
     /// [`crate::Sandbox::let_go`].
     pub kept: Option<u64>,
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use harness_core::{Limits, NetworkMode};
 use harness_sandbox::{
     Backend, ChangeKind, ExecSpec, Exit, Labels, Place, ProbeStatus, ProcessSpec, ReapFilter, SandboxError,
-    SandboxSpec, ViewSpec,
+    SandboxSpec, Stdin, ViewSpec,
 };
 use libtest_mimic::{Failed, Trial};
 use support_engine::{Engine, engines};
@@ -33,6 +33,7 @@ const CHECKS: &[(&str, Check)] = checks!(
     a_container_started_ahead_is_given_once_and_to_its_own_run_only
     what_nobody_asked_for_goes_with_its_run
     two_harnesses_on_one_engine_leave_each_other_alone
+    a_container_is_taken_over_with_what_runs_in_it_by_whoever_has_its_ticket
     sixty_four_sandboxes_at_once
     nothing_of_ours_is_seen_inside
     the_images_working_folder_is_there_though_nothing_was_put_into_it
@@ -317,6 +318,39 @@ async fn two_harnesses_on_one_engine_leave_each_other_alone(engine: Engine) -> R
     same("the second", sh(&*second, "true").await?.0, Exit::Code(0))?;
     first.destroy().await?;
     second.destroy().await?;
+    Ok(())
+}
+
+async fn a_container_is_taken_over_with_what_runs_in_it_by_whoever_has_its_ticket(
+    engine: Engine,
+) -> Result<(), Failed> {
+    let (one, two) = (engine.open().await?, engine.open().await?);
+    let image = engine.prepare(&*one, &engine.image).await?;
+    let spec = SandboxSpec { network: NetworkMode::Gateway, ..spec(&image, &engine.unique("taken")) };
+    let first = one.create(spec.clone()).await?;
+    let ticket = first.outlive(Duration::from_secs(60)).await?;
+    let port = first.listen(0).await?.local_addr()?.port();
+    let process = ProcessSpec { kept: Some(7), ..ProcessSpec::shell("cat; sleep 1; echo over; exit 3") };
+    let command = ExecSpec { stdin: Stdin::Bytes(b"told\n".to_vec()), ..ExecSpec::new(process) };
+    let (begun, same_command) = (Arc::clone(&first), command.clone());
+    let begun = tokio::spawn(async move { begun.exec(same_command).await });
+    // It has read its input by then, and is not done.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let labels = Labels { trial: "another".into(), ..spec.labels.clone() };
+    let foreign = two.take_over(SandboxSpec { labels, ..spec.clone() }, &ticket).await;
+    same("another trial's", foreign.is_err(), true)?;
+    let second = two.take_over(spec.clone(), &ticket).await?;
+    same("the one before", matches!(begun.await?, Err(SandboxError::Lost { .. })), true)?;
+    let ended = second.exec(command).await?;
+    same("how it ended", ended.exit, Exit::Code(3))?;
+    // What was read by the one before is not read again.
+    same("what it said", ended.stdout.text().ends_with("over\n"), true)?;
+    second.let_go(7);
+    same("its listener", second.listen(port).await?.local_addr()?.port(), port)?;
+    same("a command", sh(&*second, "echo x").await?, (Exit::Code(0), "x\n".to_owned()))?;
+    second.destroy().await?;
+    let gone = two.take_over(spec, &ticket).await;
+    same("one that is gone", matches!(gone, Err(SandboxError::Lost { .. })), true)?;
     Ok(())
 }
 

@@ -159,6 +159,8 @@ pub struct Session<'a> {
     pub log: &'a Path,
     /// How it reaches its model; `None` when its variant has none, and while it is set up.
     pub model: Option<ModelAccess>,
+    /// Whether it was at work on this step before a harness was killed (see [`Agent::lives_inside`]).
+    pub again: bool,
 }
 
 /// Where an agent leaves its own trajectory (ATIF) inside; it is kept with the trial.

@@ -176,7 +176,8 @@ impl<P: Program> Agent for Installed<P> {
             let ledger = access.gateway.ledger();
             ledger.spent(&scope).requests + ledger.reserved(&scope).requests
         };
-        let before = asked();
+        // One that goes on may have asked all of it before.
+        let before = if session.again { 0 } else { asked() };
         let account = self.program.account();
         let recipe = self.program.recipe();
         let name = format!("{} {}", recipe.program, recipe.version);

@@ -35,8 +35,12 @@ pub(super) async fn take_up(context: &TrialContext, tries: &mut [TryRecord]) -> 
     if !context.interrupted {
         return None;
     }
-    let times = 1 + tries.iter().filter(|one| one.reattached).count();
-    let taken = take_over(context, times).await;
+    let left = Left::read(&context.dir);
+    // Those that were killed too are told by nothing else.
+    for again in tries.iter_mut().filter(|one| left.again.contains(&one.number)) {
+        again.reattached = true;
+    }
+    let taken = take_over(context, left).await;
     let what = match &taken {
         Ok(taken) => format!("its sandbox {} lived on, and it goes on there", taken.sandbox.id()),
         Err(why) => format!("it starts over: {why}"),
@@ -50,8 +54,7 @@ pub(super) async fn take_up(context: &TrialContext, tries: &mut [TryRecord]) -> 
     taken.ok()
 }
 
-async fn take_over(context: &TrialContext, times: usize) -> Result<Taken, String> {
-    let left = Left::read(&context.dir);
+async fn take_over(context: &TrialContext, left: Left) -> Result<Taken, String> {
     let Some(held) = left.held.clone() else {
         return Err(if !context.backend.caps().outlives {
             format!("sandboxes of {} go with the harness", context.backend.name())
@@ -74,6 +77,7 @@ async fn take_over(context: &TrialContext, times: usize) -> Result<Taken, String
     let image = context.environments.get(&request).await.map_err(said)?;
     let spec = context.whose().agents_sandbox(image.clone());
     let sandbox = context.backend.take_over(spec, &held.ticket).await.map_err(said)?;
+    let times = left.again.len() + 1;
     Ok(Taken { sandbox, image, left, held, times })
 }
 

@@ -3,15 +3,13 @@
 //! started is found instead of being started twice, and what had ended by then is told from the file.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use harness_core::{Connections, Digest, NetworkMode};
 use harness_sandbox::{
     Change, ExecResult, ExecSpec, GetOptions, Place, Process, ProcessSpec, PutOptions, Sandbox, SandboxError,
-    SandboxUsage, Snapshot, Source, Stdin, ViewSpec,
+    SandboxUsage, Snapshot, Source, ViewSpec,
 };
 
 use super::left::{Left, LeftFile};
@@ -37,9 +35,9 @@ impl<'a> Durable<'a> {
     }
 
     /// The name of the next process, and whether it was begun before.
-    fn next(&self, process: &ProcessSpec) -> Result<(u64, bool), SandboxError> {
+    fn next(&self, spec: &ExecSpec) -> Result<(u64, bool), SandboxError> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = name(*asked, process);
+        let name = name(*asked, spec);
         let before = self.left.begun.get(*asked).copied();
         *asked += 1;
         match before {
@@ -53,9 +51,10 @@ impl<'a> Durable<'a> {
 }
 
 /// The same for the same process at the same place in the order, and hardly ever for another. Its time limit is no part of it.
-fn name(at: usize, process: &ProcessSpec) -> u64 {
-    let ProcessSpec { argv, env, cwd, user, .. } = process;
-    let digest = Digest::of(format!("{at} {argv:?} {env:?} {cwd:?} {user:?}").as_bytes());
+fn name(at: usize, spec: &ExecSpec) -> u64 {
+    let ProcessSpec { argv, env, cwd, user, .. } = &spec.process;
+    let stdin = &spec.stdin;
+    let digest = Digest::of(format!("{at} {argv:?} {env:?} {cwd:?} {user:?} {stdin:?}").as_bytes());
     u64::from_str_radix(&digest.as_str()[..16], 16).unwrap_or(1)
 }
 
@@ -75,11 +74,11 @@ impl Place for Durable<'_> {
     }
 
     async fn exec(&self, mut spec: ExecSpec) -> Result<ExecResult, SandboxError> {
-        if spec.stdin != Stdin::Empty || spec.process.pty.is_some() {
+        if spec.process.pty.is_some() {
             return self.inner.exec(spec).await;
         }
         let written = |error| SandboxError::host("write down what the agent does", error);
-        let (name, before) = self.next(&spec.process)?;
+        let (name, before) = self.next(&spec)?;
         if let Some((_, result)) = self.left.ended.iter().find(|(ended, _)| *ended == name) {
             return Ok(result.clone());
         }

@@ -82,6 +82,8 @@ struct Said {
 #[derive(Default)]
 pub(super) struct Left {
     pub(super) held: Option<Held>,
+    /// Tries that had gone on with it before.
+    pub(super) again: Vec<u32>,
     /// Processes that were begun, in order.
     pub(super) begun: Vec<u64>,
     /// Those of them that ended.
@@ -101,7 +103,10 @@ impl Left {
         }
         for line in bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
             match serde_json::from_slice(line) {
-                Ok(Line::Held(held)) => left.held = Some(held),
+                Ok(Line::Held(held)) => {
+                    left.again.extend(left.held.is_some().then_some(held.number));
+                    left.held = Some(held);
+                }
                 Ok(Line::Begun(name)) => left.begun.push(name),
                 Ok(Line::Ended(ran)) => left.ended.push((ran.name, result(ran))),
                 Ok(Line::Report(said)) => left.report = Some(report(said)),

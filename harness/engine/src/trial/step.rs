@@ -40,6 +40,7 @@ impl Attempt {
         self.look_at_entrypoint().await;
         let mut session = Session {
             model: None,
+            again: taken.is_some(),
             sandbox: &**sandbox,
             task: &context.task,
             step,

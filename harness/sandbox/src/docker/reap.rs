@@ -33,8 +33,12 @@ pub(crate) async fn reap(backend: &DockerBackend, filter: &ReapFilter) -> Result
         // ends by itself when nobody comes.
         let doors = &backend.starter.doors;
         let ours = doors.is_ours(&found.name);
-        let may_wait = mine.is_none() && owner::may_wait(&found.labels, found.running);
-        let spared = may_wait && if ours { doors.waits(&found.name) && !filter.waiting } else { true };
+        let orphan = mine.is_none() && owner::is_abandoned(&found.labels, found.running);
+        let unless = filter.waiting && (ours || filter.run.is_some());
+        let spared = orphan
+            && owner::may_wait(&found.labels, found.running)
+            && !unless
+            && (!ours || doors.waits(&found.name));
         if !wanted || spared {
             continue;
         }

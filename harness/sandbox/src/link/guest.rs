@@ -51,9 +51,8 @@ impl Guest {
 
     async fn greeted(channel: Channel) -> Result<Guest, SandboxError> {
         let frame = channel.receive().await.ok().flatten();
-        let first;
-        match frame.map(|frame| Reply::decode(&frame.body)) {
-            Some(Ok(Reply::Ready { next })) => first = next,
+        let first = match frame.map(|frame| Reply::decode(&frame.body)) {
+            Some(Ok(Reply::Ready { next })) => next,
             Some(Ok(Reply::Failed { message, .. })) => {
                 return Err(SandboxError::Host {
                     what: format!("set up the sandbox: {message}"),
@@ -61,7 +60,7 @@ impl Guest {
                 });
             }
             _ => return Err(SandboxError::Lost { cause: "it ended while it was set up".to_owned() }),
-        }
+        };
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let reader = tokio::spawn(read(channel.clone(), Arc::clone(&waiting)));
         Ok(Guest { channel, waiting, next_call: AtomicU32::new(first), reader })

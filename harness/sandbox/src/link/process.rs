@@ -46,10 +46,8 @@ pub(crate) async fn spawn(
     spec: ProcessSpec,
 ) -> Result<Process, SandboxError> {
     let guest = live.guest();
-    if spec.kept.is_some() && (spec.stdin || spec.pty.is_some()) {
-        return Err(SandboxError::Inside {
-            message: "a kept command with an input or a terminal".to_owned(),
-        });
+    if spec.kept.is_some() && spec.pty.is_some() {
+        return Err(SandboxError::Inside { message: "a kept command with a terminal".to_owned() });
     }
     let exec = exec(around, &spec)?;
     let oom_before = live.oom_kills();
@@ -65,7 +63,7 @@ pub(crate) async fn spawn(
             their_stdin.iter().chain([&their_stdout, &their_stderr]).map(AsRawFd::as_raw_fd).collect();
         if spec.kept.is_some() {
             // While nobody reads, as much as the kernel lets wait in a pipe does so before the command has to.
-            for end in [&stdout, &stderr] {
+            for end in stdin.iter().chain([&stdout, &stderr]) {
                 let _ = rustix::pipe::fcntl_setpipe_size(end, KEPT_BYTES);
             }
             fds.extend([stdout.as_raw_fd(), stderr.as_raw_fd()]);
@@ -90,7 +88,12 @@ pub(crate) async fn spawn(
     }
     let (stdin, stdout, stderr) = match (ends, came.pop()) {
         (Some((stdin, stdout, stderr)), _) => {
-            let stdin = stdin.map(writer).transpose().map_err(streams)?;
+            let stdin = match stdin {
+                Some(stdin) => Some(writer(stdin).map_err(streams)?),
+                // What one that ran already was to read, it was given then.
+                None if spec.stdin => Some(Box::new(tokio::io::sink()) as Box<_>),
+                None => None,
+            };
             (stdin, reader(stdout).map_err(streams)?, reader(stderr).map_err(streams)?)
         }
         (None, Some(master)) => {
