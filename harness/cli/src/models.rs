@@ -83,7 +83,9 @@ pub fn prepare(
         }
         let unknown = format!("no price is known for {model} of {provider}");
         let hint = "name a price file by `prices` in harness.toml or --prices FILE; `harness list models` shows what has a price";
-        if budgets.limit_money() {
+        if budgets.limit_money()
+            || cells.iter().any(|cell| is_of(cell, model) && cell.agent.limits().nano_usd.is_some())
+        {
             return Err(Failure::new(Exit::Invalid, format!("a budget in money cannot be kept: {unknown}"))
                 .hint(hint));
         }
@@ -102,6 +104,15 @@ pub fn prepare(
         preflight: settings.switch("preflight"),
     };
     Ok(Some(Prepared { spec, notes: upstreams.notes, prices: digest }))
+}
+
+/// Whether a variant asks this model of whatever provider.
+fn is_of(cell: &Cell, model: &str) -> bool {
+    cell.variant
+        .model
+        .as_deref()
+        .and_then(|asked| asked.split_once('/'))
+        .is_some_and(|(_, name)| name == model)
 }
 
 /// The recording that is to be played: `RUN`, or `RUN:MODE`.

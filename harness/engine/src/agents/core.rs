@@ -14,7 +14,7 @@ use harness_agent::settings::{SETTINGS, Support, support};
 use harness_agent::wires::{DIALECTS, Dialect};
 use harness_agent::{Fault, Job, Settings, atif, events, show};
 use harness_core::{AgentExit, NanoUsd};
-use harness_gateway::budget::Scope;
+use harness_gateway::budget::{Limits, Scope};
 use harness_sandbox::SandboxError;
 use serde_json::Value;
 
@@ -129,6 +129,12 @@ impl Core {
 impl Agent for Core {
     fn asks_from_inside(&self) -> bool {
         false
+    }
+
+    /// Reserved at the gateway before each request: looked at afterwards alone, the last request would go beyond them.
+    fn limits(&self) -> Limits {
+        let nano_usd = self.settings.max_cost.and_then(|most| u64::try_from(most.0).ok());
+        Limits { nano_usd, tokens: self.settings.max_tokens, ..Limits::default() }
     }
 
     async fn work(&self, session: &Session<'_>) -> Result<AgentReport, SandboxError> {

@@ -20,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use harness_core::manifest::ToolsNote;
 use harness_core::{AgentExit, Finding, NanoUsd, Step, Task, Usage};
+use harness_gateway::budget::Limits;
 use harness_sandbox::{ReadOnlyMount, Sandbox, SandboxError};
 
 pub use crate::models::{Endpoint, ModelAccess};
@@ -100,6 +101,11 @@ pub trait Agent: Send + Sync {
     /// inside: what it starts there cannot spend.
     fn asks_from_inside(&self) -> bool {
         true
+    }
+
+    /// What each of its trials may use at most, by its own settings: the gateway keeps it, beside the run's own limits.
+    fn limits(&self) -> Limits {
+        Limits::default()
     }
 
     /// Whether it can try this task at all; `Err` is a sentence that says why not.

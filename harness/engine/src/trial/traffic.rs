@@ -91,6 +91,7 @@ impl Attempt {
         let identity = models
             .caller(&context.id, route)
             .map_err(|error| Stop::new(Blame::Harness, format!("no identity at the gateway: {error}")))?;
+        models.limit(&context.id.path(), context.agent.limits());
         models.kept().begin(TryOf {
             trial: context.id.path(),
             dir: context.dir.clone(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::lines::{Line, Recovered};
-use super::{Amounts, Ask, Budgets, LEAST_OUTPUT, Resource, Scope};
+use super::{Amounts, Ask, Budgets, LEAST_OUTPUT, Limits, Resource, Scope};
 
 /// What may be done with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +88,8 @@ pub struct Ledger {
     elsewhere: BTreeMap<Scope, Amounts>,
     open: BTreeMap<u64, Open>,
     stopped: BTreeMap<String, Refusal>,
+    /// Limits of single trials, beside those of every trial.
+    own: BTreeMap<String, Limits>,
     next_id: u64,
 }
 
@@ -100,6 +102,7 @@ impl Ledger {
             elsewhere: BTreeMap::new(),
             open: BTreeMap::new(),
             stopped: BTreeMap::new(),
+            own: BTreeMap::new(),
             next_id: 0,
         }
     }
@@ -112,6 +115,23 @@ impl Ledger {
             ledger.accounts.insert(scope.clone(), Account { spent: *spent, estimated, ..Account::default() });
         }
         ledger
+    }
+
+    /// Limits one trial beside what limits every trial: the lower one holds.
+    pub fn limit_trial(&mut self, trial: &str, limits: Limits) {
+        if limits == Limits::default() {
+            self.own.remove(trial);
+        } else {
+            self.own.insert(trial.to_owned(), limits);
+        }
+    }
+
+    fn limits(&self, scope: &Scope) -> Limits {
+        let limits = *self.budgets.of(scope);
+        match scope {
+            Scope::Trial(trial) => self.own.get(trial).map_or(limits, |own| limits.and(*own)),
+            _ => limits,
+        }
     }
 
     /// Counts what was spent elsewhere, such as by other runs on the same day.
@@ -135,7 +155,7 @@ impl Ledger {
         let mut granted = wanted;
         let mut lowered_by = None;
         for scope in ask.scopes() {
-            let limits = *self.budgets.of(&scope);
+            let limits = self.limits(&scope);
             let mut account = self.accounts.get(&scope).copied().unwrap_or_default();
             if let Some(others) = self.elsewhere.get(&scope) {
                 account.spent = account.spent.plus(*others);
@@ -259,8 +279,8 @@ impl Ledger {
 }
 
 /// Which limit leaves less than the least output.
-fn scarce(ask: &Ask, limits: &super::Limits, used: Amounts) -> Resource {
-    let tokens_only = super::Limits { nano_usd: None, ..*limits };
+fn scarce(ask: &Ask, limits: &Limits, used: Amounts) -> Resource {
+    let tokens_only = Limits { nano_usd: None, ..*limits };
     if ask.room(&tokens_only, used).is_ok_and(|room| room >= LEAST_OUTPUT) {
         Resource::Money
     } else {
@@ -272,7 +292,7 @@ fn scarce(ask: &Ask, limits: &super::Limits, used: Amounts) -> Resource {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Limits, WorstRates};
+    use super::super::WorstRates;
     use super::*;
 
     fn ask(trial: &str, input: u64, cap: Option<u64>) -> Ask {
@@ -337,6 +357,30 @@ mod tests {
             "who asks for less than the least gets it"
         );
         assert_eq!(ledger.stopped_by("other"), None);
+    }
+
+    #[test]
+    fn a_trial_with_a_limit_of_its_own_never_spends_more_and_others_are_free() {
+        let mut ledger = Ledger::new(Budgets { trial: tokens(100_000), ..Budgets::default() });
+        let own = Limits { nano_usd: Some(30_000_000), ..Limits::default() };
+        ledger.limit_trial("t", own);
+        let scope = Scope::Trial("t".to_owned());
+        let refusal = loop {
+            match ledger.reserve(&ask("t", 5000, None)).0 {
+                Verdict::Granted(grant) => {
+                    // Every answer is as long and as dear as it may be.
+                    ledger.settle(grant.id, grant.reserved, false).unwrap();
+                    assert!(ledger.spent(&scope).nano_usd <= 30_000_000, "{:?}", ledger.spent(&scope));
+                }
+                Verdict::Refused(refusal) => break refusal,
+                Verdict::Wait(_) => panic!("nothing is in flight"),
+            }
+        };
+        assert_eq!(
+            (refusal.scope.kind(), refusal.resource, refusal.limit),
+            ("trial", Resource::Money, 30_000_000)
+        );
+        assert_eq!(granted(&mut ledger, &ask("other", 5000, None)).output_cap, None);
     }
 
     #[test]
