@@ -100,7 +100,9 @@ impl Real {
         let (served, answers) = upstream.served()?;
         holds(answers > 2 && trial["usage"]["total_tokens"] == served, format!("{served} served: {trial}"))?;
         holds(trial["reported"]["usage"]["total_tokens"] == served, format!("{served} served: {trial}"))?;
-        holds(trial["integrity"].as_array().is_some_and(Vec::is_empty), &trial)?;
+        // The server's scripted model has no price; that is all there is to say.
+        let findings = trial["integrity"].as_array().ok_or("no integrity")?;
+        holds(findings.iter().all(|finding| finding["check"] == "price"), &trial)?;
         self.left_a_trajectory(dir.path(), "first")?;
 
         let (trial, said) = run(
