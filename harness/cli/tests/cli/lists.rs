@@ -14,45 +14,63 @@ fn everything_can_be_listed_for_people() {
     ");
     assert_snapshot!(room.harness("list agents").exits(0).shown(), @"
     core  the built-in agent: a loop on the host, tools in the sandbox, nothing to install
-             wire  which API the model is asked by, where its provider speaks several: openai, openai-chat, anthropic or google
-             effort  how hard the model is to think: none, minimal, low, medium, high, xhigh, max, or dynamic (begins at low, raised on failing tests, loops and findings of the review); left out: the provider's own
-             temperature  0 to 2, where the model has it
-             seed  a whole number, where the model has it
-             prompt  which instructions the model gets: standard or brief; left out: standard
-             system_prompt  a text in place of those instructions
-             instructions  a text after those instructions
-             tools  the tools that the model is given, of bash, read, search, edit, write, submit; left out: all
-             edit_format  how files are changed: replace (a text by another), patch (several changes at once, as apply_patch takes them), whole (a file as a whole, no edit tool); left out: replace
-             plan  on: sub-goals are written down first; left out: off, or on where goal is require
-             review  on: what was done is looked at with fresh eyes before it is handed in; left out: off
-             review_rounds  how often the review may send work back; left out: 2
-             goal  off, advise (a failing test is said once when work is handed in) or require (no end before it passes); left out: off, or require with a test_command
-             test_command  the command that must pass; left out: found by what lies in the working folder
-             test_timeout  seconds for it; left out: 600
-             max_tokens_per_task  tokens of input and output together after which it stops
-             max_cost  dollars after which the gateway refuses
-             max_duration  seconds after which it stops
-             max_steps  answers of the model after which it stops; left out: 250
-             max_output_tokens  most tokens of one answer; left out: 16384
-             context_window  tokens that the model takes in; left out: by what is known of the model
-             context_policy  what goes when the window fills: none, mask (old output of tools), summarise (old turns), hybrid (first the one, then the other); left out: hybrid
-             context_at  percent of the window from which on that is done; left out: 80
-             output_cap  bytes of a tool's output that the model gets, half of them from its end; left out: 16000
-             command_timeout  seconds for a command that asks for no other time; left out: 120
-             allowed_paths  globs below the working folder, or from the root: only there may files change
-             excluded_paths  globs: taken out of sight while it works, and put back as they were
-             subtask_model  PROVIDER/MODEL for plan, review and summaries; left out: the same
-             prompt_caching  off, 5m or 1h, where the provider lets choose; left out: the provider's ordinary
+                    wire  which API the model is asked by, where its provider speaks several: openai, openai-chat, anthropic or google
+                    effort  how hard the model is to think: none, minimal, low, medium, high, xhigh, max, or dynamic (begins at low, raised on failing tests, loops and findings of the review); left out: the provider's own
+                    temperature  0 to 2, where the model has it
+                    seed  a whole number, where the model has it
+                    prompt  which instructions the model gets: standard or brief; left out: standard
+                    system_prompt  a text in place of those instructions
+                    instructions  a text after those instructions
+                    tools  the tools that the model is given, of bash, read, search, edit, write, submit; left out: all
+                    edit_format  how files are changed: replace (a text by another), patch (several changes at once, as apply_patch takes them), whole (a file as a whole, no edit tool); left out: replace
+                    plan  on: sub-goals are written down first; left out: off, or on where goal is require
+                    review  on: what was done is looked at with fresh eyes before it is handed in; left out: off
+                    review_rounds  how often the review may send work back; left out: 2
+                    goal  off, advise (a failing test is said once when work is handed in) or require (no end before it passes); left out: off, or require with a test_command
+                    test_command  the command that must pass; left out: found by what lies in the working folder
+                    test_timeout  seconds for it; left out: 600
+                    max_tokens_per_task  tokens of input and output together after which it stops
+                    max_cost  dollars after which the gateway refuses
+                    max_duration  seconds after which it stops
+                    max_steps  answers of the model after which it stops; left out: 250
+                    max_output_tokens  most tokens of one answer; left out: 16384
+                    context_window  tokens that the model takes in; left out: by what is known of the model
+                    context_policy  what goes when the window fills: none, mask (old output of tools), summarise (old turns), hybrid (first the one, then the other); left out: hybrid
+                    context_at  percent of the window from which on that is done; left out: 80
+                    output_cap  bytes of a tool's output that the model gets, half of them from its end; left out: 16000
+                    command_timeout  seconds for a command that asks for no other time; left out: 120
+                    allowed_paths  globs below the working folder, or from the root: only there may files change
+                    excluded_paths  globs: taken out of sight while it works, and put back as they were
+                    subtask_model  PROVIDER/MODEL for plan, review and summaries; left out: the same
+                    prompt_caching  off, 5m or 1h, where the provider lets choose; left out: the provider's ordinary
     oracle  runs the task's own solution: what a sound task resolves
-             script  a script below the task's folder to run in place of solution/solve.sh
-             then  `visible`: run the task's visible test afterwards; where it fails the agent counts as crashed
+                    script  a script below the task's folder to run in place of solution/solve.sh
+                    then  `visible`: run the task's visible test afterwards; where it fails the agent counts as crashed
     noop  does nothing: what a sound task does not resolve
     command  any program: a command inside the sandbox, or a host program speaking JSON lines
-             run  shell command run inside, in the working folder; $HARNESS_INSTRUCTION_FILE and $HARNESS_INSTRUCTION hold the instruction
-             host  program on the host and its arguments; it is served the sandbox as JSON lines on its stdin and stdout
-             tools  folder on the host that is shown read-only at /opt/agent, first in PATH by its bin
-             env  names of host variables that it gets; nothing else of the host's environment reaches it
-             setup  shell command run inside as root before it, not counted as its time
+                    run  shell command run inside, in the working folder; $HARNESS_INSTRUCTION_FILE and $HARNESS_INSTRUCTION hold the instruction
+                    host  program on the host and its arguments; it is served the sandbox as JSON lines on its stdin and stdout
+                    tools  folder on the host that is shown read-only at /opt/agent, first in PATH by its bin
+                    env  names of host variables that it gets; nothing else of the host's environment reaches it
+                    setup  shell command run inside as root before it, not counted as its time
+    codex  OpenAI's codex from npm, in the sandbox, for models of the Responses API (0.169.0)
+                    version  which version of npm's package, exactly; the one that `list agents` shows by default
+                    effort  none, minimal, low, medium, high or xhigh
+                    max_tokens  tokens by its own count, which leaves cached input out; the run's budgets are kept by the gateway
+    claude-code  Claude Code from npm, in the sandbox, for models of the Messages API (2.1.329)
+                    version  which version of npm's package, exactly; the one that `list agents` shows by default
+                    mode  `full` (by default) or `bare`: three tools and a short prompt, which is another agent
+                    max_turns  at most so many turns of its own loop
+                    max_cost  dollars by its own bill, which it looks at after each answer; the run's budgets are kept by the gateway
+                    effort  low, medium, high, xhigh or max
+                    append_prompt  text after its own system prompt
+                    tools  its built-in tools that it may use, by their names; all of them by default
+    mini-swe-agent  mini-swe-agent from PyPI with its own Python, in the sandbox, for models of the Chat and Responses APIs (2.4.6)
+                    version  which version of PyPI's package, exactly; the one that `list agents` shows by default
+                    max_steps  at most so many answers of the model
+                    max_cost  dollars by its own bill, which knows few models; the run's budgets are kept by the gateway
+                    command_timeout_sec  seconds that one command may take; 30 by default
+                    wire  openai-chat or openai (Responses); where the provider has both, openai-chat by default
     ");
     assert_snapshot!(room.harness("list sandboxes").exits(0).shown(), @"
     native  Linux namespaces and overlays, no engine needed; starts in milliseconds
