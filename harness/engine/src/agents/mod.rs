@@ -217,7 +217,9 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/agents");
         let helpers = ["mod.rs", "settings.rs", "script.rs", "host_program.rs", "programs.rs"];
         let files = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
-        let is_agent = |name: &String| !helpers.contains(&name.as_str()) && !name.ends_with("_tests.rs");
+        let is_agent = |name: &String| {
+            name.ends_with(".rs") && !helpers.contains(&name.as_str()) && !name.ends_with("_tests.rs")
+        };
         let agents: Vec<_> = files.filter(is_agent).collect();
         assert_eq!(agents.len(), AGENTS.len(), "{agents:?}");
     }

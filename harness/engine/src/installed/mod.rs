@@ -97,7 +97,11 @@ impl<P: Program> Installed<P> {
                     return Ok(());
                 }
                 let said: String = said.trim().chars().take(200).collect();
-                format!("inside it says that it is {said:?}")
+                let what = format!(
+                    "run {} {} in a trial: inside it says that it is {said:?}",
+                    recipe.program, recipe.version
+                );
+                return Err(SandboxError::Unsupported { backend: "the harness", what });
             }
             Ok(result) => {
                 let complaint: String = result.stderr.text().trim().chars().take(300).collect();
