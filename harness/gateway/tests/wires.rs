@@ -553,7 +553,7 @@ proptest! {
     fn path_reader_never_panics(method in "[A-Z]{0,5}", path in "\\PC{0,60}") {
         recognise(&method, &path);
         harness_gateway::wire::without_key(&path);
-        harness_gateway::wire::presented_key(&[], &path);
+        harness_gateway::wire::presented_key(&hyper::HeaderMap::new(), &path);
     }
 
     #[test]
