@@ -1,8 +1,10 @@
 //! Bodies of requests as they are read, and answers as they are put together.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming as Body};
+use hyper::body::{Body as _, Frame, Incoming as Body};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 
@@ -12,6 +14,8 @@ use crate::wire::{ErrorAnswer, ErrorKind};
 
 /// Longest request body.
 const BODY_BYTES: usize = 64 << 20;
+/// How long the next piece of a request's body may take.
+const PIECE_TIME: Duration = Duration::from_secs(60);
 /// A body that is long, but not unusually so.
 const USUAL_BYTES: usize = 2 << 20;
 
@@ -40,6 +44,11 @@ pub(super) fn unlisted(list: &[(String, String)]) -> HeaderMap {
     list.iter().filter_map(header).collect()
 }
 
+/// The next piece of a request's body; who takes too long for it is left.
+async fn next(body: &mut Body) -> Result<Option<hyper::Result<Frame<Bytes>>>, ErrorKind> {
+    tokio::time::timeout(PIECE_TIME, body.frame()).await.map_err(|_| ErrorKind::BadRequest)
+}
+
 /// The body of a request, unpacked: some agents send theirs compressed.
 pub(super) async fn read_body(mut body: Body, headers: &HeaderMap) -> Result<Bytes, ErrorKind> {
     struct Unpacked {
@@ -59,7 +68,7 @@ pub(super) async fn read_body(mut body: Body, headers: &HeaderMap) -> Result<Byt
     let mut first = None;
     if encoding == Encoding::Identity {
         // Most bodies come in one piece, and are read where they lie.
-        let frame = body.frame().await.transpose().map_err(|_| ErrorKind::BadRequest)?;
+        let frame = next(&mut body).await?.transpose().map_err(|_| ErrorKind::BadRequest)?;
         first = frame.and_then(|frame| frame.into_data().ok());
         if body.is_end_stream() {
             return Ok(first.unwrap_or_default());
@@ -70,7 +79,7 @@ pub(super) async fn read_body(mut body: Body, headers: &HeaderMap) -> Result<Byt
     let sink = Unpacked { bytes: Vec::with_capacity(told.min(USUAL_BYTES)), too_large: false };
     let mut decoder = Decoder::new(encoding, sink);
     decoder.push(&first.unwrap_or_default());
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = next(&mut body).await? {
         let frame = frame.map_err(|_| ErrorKind::BadRequest)?;
         if let Some(data) = frame.data_ref() {
             decoder.push(data);

@@ -54,6 +54,24 @@ pub(super) fn segments(path: &str) -> Vec<&str> {
     path.split('/').filter(|segment| !segment.is_empty()).collect()
 }
 
+/// Whether a path means the same to everybody: no segment climbs or stays, and nothing that divides segments, ends a path or is
+/// a sign of its own is written in another way. Agents need none of it; a server behind us may undo it, and find another
+/// endpoint than the one that is metered.
+pub(super) fn is_plain(path: &str) -> bool {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let hidden = path.match_indices('%').any(|(at, _)| {
+        let code = path.get(at + 1..at + 3).and_then(|code| u8::from_str_radix(code, 16).ok());
+        code.is_none_or(|byte| {
+            byte < 0x20 || matches!(byte, b'.' | b'/' | b'\\' | b'%' | b'?' | b'#' | b';' | 0x7f)
+        })
+    });
+    let climbs = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    let model_climbs = |segment: &str| segment.split(':').next().is_some_and(climbs);
+    !hidden
+        && !path.bytes().any(|byte| byte == b'\\' || byte < 0x20)
+        && !path.split('/').any(|segment| climbs(segment) || model_climbs(segment))
+}
+
 /// The key that an agent presents, in a header or the query: its virtual key.
 pub fn presented_key<'a>(headers: &'a HeaderMap, path: &'a str) -> Option<&'a str> {
     let in_header = headers.iter().find_map(|(name, value)| {
