@@ -2,5 +2,7 @@
 
 pub mod account;
 pub mod counters;
+pub mod native;
+pub mod root;
 pub mod runner;
 pub mod table;

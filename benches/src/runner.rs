@@ -173,5 +173,6 @@ fn manifest(run: &RunId) -> Manifest {
         sandbox: SandboxNote::default(),
         models: BTreeMap::new(),
         prices: None,
+        tools: BTreeMap::new(),
     }
 }

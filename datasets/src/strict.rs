@@ -3,16 +3,28 @@
 //! A file's problems are gathered rather than ending at the first, each with line and column. A key that was not
 //! asked for is a warning that names the nearest key that was.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::nearest::did_you_mean;
 use crate::problem::Problem;
+
+/// A key that the author chose, with its value as it stands: for tables whose keys are known to somebody else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Free {
+    /// The key.
+    pub key: At<String>,
+    /// The value, as JSON has it.
+    pub value: At<Value>,
+    /// The same for each of its items, where it is a list.
+    pub items: Option<Vec<At<Value>>>,
+}
 
 /// A parsed file and everything found wrong with it so far.
 pub struct Document<'t> {
@@ -106,11 +118,13 @@ pub struct Table<'d, 't> {
     span: Range<usize>,
     table: &'d DeTable<'t>,
     asked: RefCell<Vec<&'static str>>,
+    /// Whether all of its keys were asked for.
+    open: Cell<bool>,
 }
 
 impl<'d, 't> Table<'d, 't> {
     fn new(doc: &'d Document<'t>, path: String, span: Range<usize>, table: &'d DeTable<'t>) -> Self {
-        Table { doc, path, span, table, asked: RefCell::default() }
+        Table { doc, path, span, table, asked: RefCell::default(), open: Cell::new(false) }
     }
 
     /// The document that it is a part of.
@@ -230,6 +244,34 @@ impl<'d, 't> Table<'d, 't> {
         }
     }
 
+    /// Every key of this table but those that were asked for, with values of any kind but dates; none of them is unknown
+    /// afterwards.
+    pub fn free(&self) -> Vec<Free> {
+        let asked = self.asked.borrow().clone();
+        let mut found = Vec::new();
+        for (key, value) in self.table.iter() {
+            let name: &str = key.get_ref();
+            if asked.contains(&name) {
+                continue;
+            }
+            let at = |value: &Spanned<DeValue<'t>>| -> Option<At<Value>> {
+                let json = json(value.get_ref());
+                if json.is_none() {
+                    self.wrong_type(name, "a text, a number, true or false, a list or a table", value);
+                }
+                Some(At { value: json?, offset: value.span().start })
+            };
+            let items = value.get_ref().as_array().map(|list| list.iter().filter_map(at).collect());
+            let Some(read) = at(value) else { continue };
+            let key = At { value: name.to_owned(), offset: key.span().start };
+            found.push(Free { key, value: read, items });
+        }
+        self.open.set(true);
+        // The parser keeps keys by name; people read from top to bottom.
+        found.sort_by_key(|free| free.key.offset);
+        found
+    }
+
     /// Whether a key holds a table.
     pub fn is_table(&self, key: &'static str) -> bool {
         self.get(key).is_some_and(|value| value.get_ref().is_table())
@@ -268,6 +310,9 @@ impl<'d, 't> Table<'d, 't> {
 
     /// Warns of every key that was not asked for.
     pub fn finish(self) {
+        if self.open.get() {
+            return;
+        }
         let asked = self.asked.borrow();
         for key in self.table.keys() {
             let name: &str = key.get_ref();
@@ -371,6 +416,22 @@ fn loose(value: &DeValue<'_>) -> Option<String> {
         DeValue::Boolean(truth) => Some(truth.to_string()),
         value => number(value).map(|number| number.to_string()),
     }
+}
+
+fn json(value: &DeValue<'_>) -> Option<Value> {
+    Some(match value {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Boolean(truth) => Value::from(*truth),
+        DeValue::Integer(_) => Value::from(integer(value)?),
+        DeValue::Float(_) => Value::from(number(value).filter(|number| number.is_finite())?),
+        DeValue::Array(list) => list.iter().map(|item| json(item.get_ref())).collect::<Option<_>>()?,
+        DeValue::Table(table) => {
+            let members =
+                table.iter().map(|(key, value)| Some((key.get_ref().to_string(), json(value.get_ref())?)));
+            Value::Object(members.collect::<Option<_>>()?)
+        }
+        DeValue::Datetime(_) => return None,
+    })
 }
 
 fn integer(value: &DeValue<'_>) -> Option<i64> {

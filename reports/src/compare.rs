@@ -136,12 +136,53 @@ pub enum Change {
 }
 
 /// One task on one side.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskCell {
     /// Attempts that count.
     pub n: u32,
     /// Of these, solved.
     pub resolved: u32,
+    /// Mean dollars of the attempts whose cost is known; `null` when none's is.
+    pub cost_usd: Option<f64>,
+    /// Mean tokens of those whose tokens are known.
+    pub tokens: Option<f64>,
+    /// Mean wall time in milliseconds.
+    pub duration_ms: Option<f64>,
+    /// Mean lines added and removed together, of those with a diff.
+    pub lines: Option<f64>,
+    /// How many of the attempts have no known cost.
+    pub unknown_cost: u32,
+    /// How many of them have no known tokens.
+    pub unknown_tokens: u32,
+    /// How many of them have no diff.
+    pub unknown_lines: u32,
+}
+
+impl TaskCell {
+    fn of(trials: &[&TrialRow]) -> TaskCell {
+        let mean = |value: &dyn Fn(&TrialRow) -> Option<f64>| {
+            let known: Vec<f64> = trials.iter().filter_map(|trial| value(trial)).collect();
+            let unknown = u32::try_from(trials.len() - known.len()).unwrap_or(u32::MAX);
+            ((!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64), unknown)
+        };
+        let solved = trials.iter().filter(|trial| trial.verdict.outcome == OutcomeName::Resolved).count();
+        let (cost_usd, unknown_cost) = mean(&|trial| trial.cost.map(harness_core::NanoUsd::as_usd));
+        let (tokens, unknown_tokens) = mean(&|trial| trial.usage.total().map(|total| total as f64));
+        let (duration_ms, _) = mean(&|trial| Some(trial.duration_ms.total as f64));
+        let (lines, unknown_lines) =
+            mean(&|trial| trial.diff.map(|diff| f64::from(diff.added) + f64::from(diff.removed)));
+        TaskCell {
+            n: u32::try_from(trials.len()).unwrap_or(u32::MAX),
+            resolved: u32::try_from(solved).unwrap_or(u32::MAX),
+            cost_usd,
+            tokens,
+            duration_ms,
+            lines,
+            unknown_cost,
+            unknown_tokens,
+            unknown_lines,
+        }
+    }
 }
 
 /// Compares candidates with a base.
@@ -234,16 +275,20 @@ fn summarise_side(side: Side<'_>, shared: &BTreeSet<&str>) -> VariantSummary {
 }
 
 fn rows(sides: &[Side<'_>], shared: &BTreeSet<&str>) -> Vec<TaskRow> {
-    let mut cells: BTreeMap<&str, Vec<TaskCell>> =
-        shared.iter().map(|task| (*task, vec![TaskCell::default(); sides.len()])).collect();
+    let mut trials_of: BTreeMap<&str, Vec<Vec<&TrialRow>>> =
+        shared.iter().map(|task| (*task, vec![Vec::new(); sides.len()])).collect();
     for (at, side) in sides.iter().enumerate() {
         for trial in trials(*side).filter(|trial| trial.verdict.counts()) {
-            if let Some(row) = cells.get_mut(trial.task.as_str()) {
-                row[at].n += 1;
-                row[at].resolved += u32::from(trial.verdict.outcome == OutcomeName::Resolved);
+            if let Some(row) = trials_of.get_mut(trial.task.as_str()) {
+                row[at].push(trial);
             }
         }
     }
+    let cells_of = |trials: &Vec<Vec<&TrialRow>>| -> Vec<TaskCell> {
+        trials.iter().map(|trials| TaskCell::of(trials)).collect()
+    };
+    let cells: BTreeMap<&str, Vec<TaskCell>> =
+        trials_of.iter().map(|(task, trials)| (*task, cells_of(trials))).collect();
     let change = |cells: &[TaskCell]| {
         let orders = || cells[1..].iter().map(|cell| order(*cell, cells[0]));
         if orders().any(std::cmp::Ordering::is_lt) {

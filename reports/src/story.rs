@@ -134,7 +134,7 @@ fn tail(folder: &Path, name: &str) -> Option<LogTail> {
 }
 
 /// A log line without colours and other whole escape sequences: what is left of broken ones is made visible later.
-fn without_escapes(line: &str) -> String {
+pub fn without_escapes(line: &str) -> String {
     let mut kept = String::with_capacity(line.len());
     let mut chars = line.chars().peekable();
     while let Some(c) = chars.next() {

@@ -1,9 +1,11 @@
 //! Settings that a suite proposes. A flag or a settings file wins; each value knows where it was written.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use datasets::strict::{At, Table};
 use harness_core::NetworkMode;
+use serde_json::Value;
 
 /// A value and where it was written, as `FILE:LINE:COLUMN`.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +35,12 @@ pub struct Defaults {
     pub network: Option<Sourced<NetworkMode>>,
     /// Seed of every random choice.
     pub seed: Option<Sourced<u64>>,
+    /// `[defaults.agents.NAME]`: settings of agents where an experiment says nothing.
+    pub agents: AgentDefaults,
 }
+
+/// Settings of agents, by agent and name. Agents check them when they are asked for.
+pub type AgentDefaults = BTreeMap<String, BTreeMap<String, Sourced<Value>>>;
 
 /// Ten years: longer than any task, short enough to add to any clock.
 const MAX_TIMEOUT_SEC: f64 = 315_360_000.0;
@@ -54,6 +61,7 @@ impl Defaults {
             verifier_timeout_max: timeout("verifier_timeout_max_sec"),
             network: network(&table),
             seed: whole(&table, "seed", 0..=i64::MAX),
+            agents: table.table("agents").map(agents).unwrap_or_default(),
         };
         table.finish();
         defaults
@@ -100,6 +108,25 @@ fn number(table: &Table<'_, '_>, key: &'static str, most: f64) -> Option<Sourced
         return None;
     }
     Some(sourced(table, found))
+}
+
+fn agents(table: Table<'_, '_>) -> AgentDefaults {
+    let mut found = AgentDefaults::new();
+    for free in table.free() {
+        let Value::Object(settings) = &free.value.value else {
+            table.doc().error(
+                free.value.offset,
+                format!("{} must be a table of settings", table.name(&free.key.value)),
+            );
+            continue;
+        };
+        let source = table.doc().problem(free.key.offset, "").place();
+        let told = |(name, value): (&String, &Value)| {
+            (name.clone(), Sourced { value: value.clone(), source: source.clone() })
+        };
+        found.insert(free.key.value.clone(), settings.iter().map(told).collect());
+    }
+    found
 }
 
 fn network(table: &Table<'_, '_>) -> Option<Sourced<NetworkMode>> {

@@ -16,6 +16,9 @@
 //! agent_timeout_max_sec = 900
 //! verifier_timeout_max_sec = 300
 //! network = "none"
+//!
+//! [defaults.agents.core]   # settings of an agent, where an experiment or a flag says nothing
+//! max_cost = 0.50
 //! ```
 
 use std::fs::File;
@@ -100,7 +103,7 @@ fn sources(root: &Table<'_, '_>) -> Vec<(String, Problem)> {
     list.value.into_iter().map(place).collect()
 }
 
-fn text(path: &Path) -> Result<String, String> {
+pub(crate) fn text(path: &Path) -> Result<String, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     // Asked before it is opened: a pipe would make us wait.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {

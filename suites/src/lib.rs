@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod defaults;
+pub mod experiment;
 mod file;
 pub mod filter;
 #[cfg(test)]
@@ -13,6 +14,7 @@ pub mod plan;
 mod select;
 
 pub use defaults::{Defaults, Sourced};
+pub use experiment::Experiment;
 pub use filter::Filter;
 pub use plan::{PlanSpec, plan};
 pub use select::{SelectError, SelectOptions, Selection, resolve};

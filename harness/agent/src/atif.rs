@@ -79,8 +79,10 @@ impl Writer<'_> {
                     .flatten()
                     .map(|tool| json!({"type": "function", "function": tool}))
                     .collect();
+                // A program of others says its name before its version.
+                let (name, version) = program.split_once(' ').unwrap_or(("harness-core", &program));
                 self.agent = json!({
-                    "name": "harness-core", "version": program, "model_name": model, "tool_definitions": definitions,
+                    "name": name, "version": version, "model_name": model, "tool_definitions": definitions,
                     "extra": {"wire": wire},
                 });
                 self.model = model;

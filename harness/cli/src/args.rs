@@ -121,9 +121,14 @@ pub struct RunOptions {
     /// Model for the agents that use one, PROVIDER/MODEL (can be repeated). See `harness list models`
     #[arg(long, value_name = "NAME", help_heading = "Variants")]
     pub model: Vec<String>,
-    /// Setting of the agent named before it (can be repeated); `--agent-set @FILE` reads a TOML file of settings
+    /// Setting of the agent named before it (can be repeated; one that is given more than once makes a variant of each value).
+    /// `--agent-set @FILE` reads a TOML file of settings
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Variants")]
     pub agent_set: Vec<String>,
+    /// TOML file that spans the variants: agents, models, a matrix of settings, include, exclude, names. See --dry-run for what
+    /// comes of it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["agent", "agent_set"], help_heading = "Variants")]
+    pub experiment: Option<PathBuf>,
     /// Independent attempts of each task by each variant. Default: 1, or the suite's
     #[arg(long, value_name = "K", help_heading = "Variants")]
     pub attempts: Option<u32>,
@@ -366,6 +371,10 @@ pub enum Show {
         run: String,
         /// TASK, TASK/VARIANT or TASK/VARIANT/ATTEMPT; must name exactly one trial
         trial: String,
+        /// What the agent and its model said and did, step by step. `--format json` gives the events, `--format atif` the Agent
+        /// Trajectory Interchange Format. For an agent that keeps none, it is made from what the run recorded (`--record`)
+        #[arg(long)]
+        trajectory: bool,
     },
     /// A task as the harness reads it
     Task {

@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod estimate;
 mod exit;
 mod live;
 mod models;
@@ -13,6 +14,7 @@ mod printer;
 mod providers;
 mod settings;
 mod signals;
+mod variants;
 
 use clap::Parser;
 

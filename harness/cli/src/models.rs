@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use harness_core::manifest::UpstreamNote;
 use harness_core::{Digest, Task, TaskId};
+use harness_engine::agents::speaks_none_of;
 use harness_engine::journal_writer::now_ms;
 use harness_engine::models::Replay;
 use harness_engine::{Cell, ModelsSpec, Route};
@@ -54,6 +55,12 @@ pub fn prepare(
                 upstreams.of(provider)?
             };
             let wires = upstreams.provider(provider)?.wires.clone();
+            let speaks = cell.agent.wires();
+            if let Some(message) = speaks_none_of(&cell.variant.agent, speaks, model, &wires) {
+                return Err(Failure::new(Exit::Invalid, message).hint(
+                    "name a model of another provider, or make one of your own: [providers.NAME] with wire and base_url",
+                ));
+            }
             let route = Route {
                 model: model.clone(),
                 name: name.to_owned(),
@@ -76,7 +83,9 @@ pub fn prepare(
         }
         let unknown = format!("no price is known for {model} of {provider}");
         let hint = "name a price file by `prices` in harness.toml or --prices FILE; `harness list models` shows what has a price";
-        if budgets.limit_money() {
+        if budgets.limit_money()
+            || cells.iter().any(|cell| is_of(cell, model) && cell.agent.limits().nano_usd.is_some())
+        {
             return Err(Failure::new(Exit::Invalid, format!("a budget in money cannot be kept: {unknown}"))
                 .hint(hint));
         }
@@ -95,6 +104,15 @@ pub fn prepare(
         preflight: settings.switch("preflight"),
     };
     Ok(Some(Prepared { spec, notes: upstreams.notes, prices: digest }))
+}
+
+/// Whether a variant asks this model of whatever provider.
+fn is_of(cell: &Cell, model: &str) -> bool {
+    cell.variant
+        .model
+        .as_deref()
+        .and_then(|asked| asked.split_once('/'))
+        .is_some_and(|(_, name)| name == model)
 }
 
 /// The recording that is to be played: `RUN`, or `RUN:MODE`.

@@ -1,150 +1,26 @@
-//! From what was typed to what will be run: variants, and the manifest that says what results depend on.
+//! From what was chosen to what will be run: the engine's settings, the tasks that can run here, and the manifest that says what
+//! results depend on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use harness_core::manifest::{Manifest, RUN_FORMAT, Setting, SkippedTask, SuiteRef, TaskNote, UpstreamNote};
+use harness_core::manifest::{
+    Manifest, RUN_FORMAT, Setting, SkippedTask, SuiteRef, TaskNote, ToolsNote, UpstreamNote,
+};
 use harness_core::record::SandboxNote;
 use harness_core::task::VerifierMode;
-use harness_core::{Digest, NetworkMode, RunId, Task, TaskId, Variant, VariantName};
-use harness_engine::agents::{self, settings};
+use harness_core::{Digest, NetworkMode, RunId, Task, TaskId};
 use harness_engine::journal_writer::now_ms;
 use harness_engine::machine::Machine;
 use harness_engine::{Cell, RunSettings};
 use harness_sandbox::{Backend, EnvironmentRequest};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
 
-/// One agent as it was typed, with the settings that followed it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct AgentArg {
-    /// Its name.
-    pub name: String,
-    /// `KEY=VALUE` or `@FILE`.
-    pub set: Vec<String>,
-}
-
-/// Which `--agent-set` belongs to which `--agent`: the one that was typed before it.
-///
-/// Clap's derive keeps no order between two options, so the arguments are looked at once more.
-pub fn agent_args(args: impl Iterator<Item = String>) -> Result<Vec<AgentArg>, Failure> {
-    let mut found: Vec<AgentArg> = Vec::new();
-    let mut args = args.peekable();
-    while let Some(arg) = args.next() {
-        if arg == "--" {
-            break;
-        }
-        let (name, inline) = match arg.split_once('=') {
-            Some((name, value)) if name.starts_with("--") => (name.to_owned(), Some(value.to_owned())),
-            _ => (arg, None),
-        };
-        if name != "--agent" && name != "--agent-set" {
-            continue;
-        }
-        let Some(value) = inline.or_else(|| args.next()) else { break };
-        if name == "--agent" {
-            found.push(AgentArg { name: value, set: Vec::new() });
-        } else {
-            match found.last_mut() {
-                Some(agent) => agent.set.push(value),
-                None => {
-                    return Err(Failure::new(
-                        Exit::Usage,
-                        format!("--agent-set {value} stands before any --agent"),
-                    )
-                    .hint("put it behind the agent that it configures"));
-                }
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Makes the variants: every agent with every model, each with a short stable name.
-pub fn cells(agents: &[AgentArg], models: &[String]) -> Result<Vec<Cell>, Failure> {
-    let none = [None];
-    let given: Vec<Option<&str>> = models.iter().map(|model| Some(model.as_str())).collect();
-    let models: &[Option<&str>] = if given.is_empty() { &none } else { &given };
-    let mut cells: Vec<Cell> = Vec::new();
-    let mut names = BTreeSet::new();
-    for arg in agents {
-        let settings = agent_settings(&arg.set)?;
-        // An agent that asks no model is one variant, however many models there are.
-        let uses_model = agents::by_name(&arg.name).is_none_or(agents::AgentKind::uses_model);
-        let models = if uses_model { models } else { &none };
-        for model in models {
-            if let Some(model) = model {
-                crate::providers::split(model)?;
-            }
-            let cell = cell(&arg.name, *model, settings.clone())?;
-            if !names.insert(cell.variant.name.clone()) {
-                let name = &cell.variant.name;
-                return Err(Failure::new(Exit::Usage, format!("the variant {name} is asked for twice"))
-                    .hint("use --attempts to try a variant more than once"));
-            }
-            cells.push(cell);
-        }
-    }
-    Ok(cells)
-}
-
-/// One variant from its parts; also how `resume` makes it again from the manifest.
-pub fn cell(agent: &str, model: Option<&str>, given: BTreeMap<String, Value>) -> Result<Cell, Failure> {
-    let Some(kind) = agents::by_name(agent) else {
-        let names: Vec<_> = agents::AGENTS.iter().map(|kind| kind.name()).collect();
-        return Err(Failure::new(Exit::Usage, format!("there is no agent {agent:?}"))
-            .hint(format!("the agents are {}", names.join(", "))));
-    };
-    let invalid = |error: &settings::SettingError| Failure::of(Exit::Invalid, error);
-    let checked = settings::check(agent, kind.settings(), &given).map_err(|error| invalid(&error))?;
-    let configured = kind.configure(model, &checked).map_err(|error| invalid(&error))?;
-    let name = variant_name(agent, model, &checked)?;
-    let variant =
-        Variant { name, agent: agent.to_owned(), model: model.map(str::to_owned), settings: checked };
-    Ok(Cell { variant: Arc::new(variant), agent: configured })
-}
-
-/// `agent`, `agent@model`, and a few digits of the settings' digest where there are settings: the name depends on nothing
-/// but the variant itself, so it is the same in every run.
-fn variant_name(
-    agent: &str,
-    model: Option<&str>,
-    settings: &BTreeMap<String, Value>,
-) -> Result<VariantName, Failure> {
-    let mut name = agent.to_owned();
-    if let Some(model) = model {
-        let short: String = model.chars().map(|c| if c == '/' { '.' } else { c }).take(60).collect();
-        name = format!("{name}@{short}");
-    }
-    if !settings.is_empty() {
-        let digest = Digest::of(json!(settings).to_string().as_bytes());
-        name = format!("{name}-{}", &digest.as_str()[..6]);
-    }
-    VariantName::new(name).map_err(|error| Failure::of(Exit::Usage, &error))
-}
-
-fn agent_settings(set: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
-    let mut settings = BTreeMap::new();
-    for item in set {
-        if let Some(file) = item.strip_prefix('@') {
-            let invalid = |message: String| Failure::new(Exit::Invalid, format!("{file}: {message}"));
-            let text = std::fs::read_to_string(file).map_err(|error| invalid(error.to_string()))?;
-            let table: BTreeMap<String, Value> =
-                toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
-            settings.extend(table);
-            continue;
-        }
-        let Some((key, value)) = item.split_once('=') else {
-            return Err(Failure::new(Exit::Usage, format!("--agent-set {item} has no value"))
-                .hint("write --agent-set KEY=VALUE, or --agent-set @FILE for a TOML file"));
-        };
-        settings.insert(key.to_owned(), Value::from(value));
-    }
-    Ok(settings)
-}
+pub use crate::variants::cell;
 
 /// The engine's settings.
 pub fn run_settings(settings: &Settings) -> Result<RunSettings, Failure> {
@@ -272,6 +148,25 @@ pub struct Selected<'a> {
     pub env_pass: Vec<String>,
     /// Upstreams of the models, and the digest of the prices.
     pub models: (BTreeMap<String, UpstreamNote>, Option<Digest>),
+    /// What was installed for the variants' agents.
+    pub tools: BTreeMap<String, ToolsNote>,
+}
+
+/// Installs what the agents need, unless it is there; before anything is on record or spent.
+pub fn install(settings: &Settings, cells: &[Cell]) -> Result<BTreeMap<String, ToolsNote>, Failure> {
+    let state = settings.path("state_dir");
+    // What trials mount is named from the root.
+    let state = std::path::absolute(&state).unwrap_or(state);
+    let mut notes = BTreeMap::new();
+    for cell in cells {
+        let installed = cell.agent.install(&state, &|line| crate::printer::say(line));
+        let note = installed.map_err(|error| {
+            let failure = Failure::of(Exit::Invalid, &error);
+            failure.hint("nothing was started; npm and pip are asked as they are set up on this machine")
+        })?;
+        notes.extend(note.map(|note| (cell.variant.name.to_string(), note)));
+    }
+    Ok(notes)
 }
 
 /// The manifest.
@@ -324,6 +219,7 @@ pub fn manifest(
         },
         models: selected.models.0,
         prices: selected.models.1,
+        tools: selected.tools,
     })
 }
 
@@ -355,42 +251,4 @@ pub fn run_name(suite: &str) -> String {
         Path::new(suite).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let safe: String = name.chars().filter(|c| c.is_alphanumeric() || "-_.".contains(*c)).take(40).collect();
     if safe.is_empty() { now } else { format!("{now}-{safe}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(line: &str) -> Result<Vec<AgentArg>, Failure> {
-        agent_args(line.split(' ').map(str::to_owned))
-    }
-
-    #[test]
-    fn agent_settings_go_to_the_agent_before_them() {
-        let found =
-            parse("run suite --agent command --agent-set run=x --limit 2 --agent=command --agent-set=run=y")
-                .unwrap();
-        assert_eq!(found[0].set, ["run=x"]);
-        assert_eq!(found[1].set, ["run=y"]);
-        assert!(parse("--agent-set run=x --agent command").is_err());
-    }
-
-    #[test]
-    fn variants_that_differ_in_a_setting_differ_in_name() {
-        let agents =
-            parse("--agent command --agent-set run=x --agent command --agent-set run=y --agent noop")
-                .unwrap();
-        let names: Vec<_> =
-            cells(&agents, &[]).unwrap().iter().map(|cell| cell.variant.name.to_string()).collect();
-        assert!(names[0] != names[1] && names[0].starts_with("command-") && names[2] == "noop", "{names:?}");
-        assert_eq!(cells(&parse("--agent noop --agent noop").unwrap(), &[]).err().unwrap().code, Exit::Usage);
-    }
-
-    #[test]
-    fn a_wrong_agent_or_setting_is_refused_by_name() {
-        let refused = |line: &str| cells(&parse(line).unwrap(), &[]).err().unwrap();
-        assert!(refused("--agent orcale").hint.unwrap().contains("oracle"));
-        assert!(refused("--agent command --agent-set rnu=x").message.contains("\"rnu\""));
-        assert!(refused("--agent command").message.contains("needs a program"));
-    }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
 use crate::providers::ProviderTable;
+use crate::variants::Defaults;
 
 /// Largest settings file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -269,6 +270,8 @@ pub struct Settings {
     values: BTreeMap<&'static str, Layered>,
     /// `[providers.NAME]`, and the file that says so.
     providers: BTreeMap<String, (ProviderTable, String)>,
+    /// `[agents.NAME]`: settings of agents where an experiment says nothing.
+    agents: Defaults,
 }
 
 impl Settings {
@@ -276,8 +279,11 @@ impl Settings {
     pub fn load() -> Result<Settings, Failure> {
         let default =
             |known: &Known| (known.name, Layered { value: (known.default)(), source: "default".into() });
-        let mut settings =
-            Settings { values: KNOWN.iter().map(default).collect(), providers: BTreeMap::new() };
+        let mut settings = Settings {
+            values: KNOWN.iter().map(default).collect(),
+            providers: BTreeMap::new(),
+            agents: Defaults::new(),
+        };
         for file in files() {
             settings.read(&file)?;
         }
@@ -304,6 +310,10 @@ impl Settings {
         for (name, value) in table {
             if name == "providers" {
                 self.read_providers(value, file)?;
+                continue;
+            }
+            if name == "agents" {
+                self.read_agents(value, file)?;
                 continue;
             }
             let Some(known) = KNOWN.iter().find(|known| known.name == name) else {
@@ -344,6 +354,50 @@ impl Settings {
             self.providers.insert(name, (table, file.display().to_string()));
         }
         Ok(())
+    }
+
+    /// `[agents.NAME]`: a later file's value goes before an earlier one's. Agents check the values when they are asked for.
+    fn read_agents(&mut self, value: Value, file: &Path) -> Result<(), Failure> {
+        let invalid = |message: String| Failure::new(Exit::Invalid, format!("{}: {message}", file.display()));
+        let tables: BTreeMap<String, BTreeMap<String, Value>> =
+            serde_json::from_value(value).map_err(|error| invalid(format!("[agents]: {error}")))?;
+        for (agent, settings) in tables {
+            if harness_engine::agents::by_name(&agent).is_none() {
+                return Err(invalid(format!("[agents.{agent}]: there is no such agent"))
+                    .hint("`harness list agents` shows those that there are"));
+            }
+            let source = file.display().to_string();
+            let told = settings.into_iter().map(|(name, value)| (name, (value, source.clone())));
+            self.agents.entry(agent).or_default().extend(told);
+        }
+        Ok(())
+    }
+
+    /// Settings of agents where an experiment says nothing.
+    pub fn agents(&self) -> &Defaults {
+        &self.agents
+    }
+
+    /// Adds what a suite says of agents, where no file does; whether that was anything.
+    pub fn suite_agents(&mut self, told: &suites::defaults::AgentDefaults) -> bool {
+        let mut any = false;
+        for (agent, settings) in told {
+            let known = self.agents.entry(agent.clone()).or_default();
+            for (name, told) in settings {
+                known.entry(name.clone()).or_insert_with(|| {
+                    any = true;
+                    (told.value.clone(), told.source.clone())
+                });
+            }
+        }
+        any
+    }
+
+    /// Sets what a file that a flag named says, where no other flag did.
+    pub fn file(&mut self, name: &'static str, value: impl Into<Value>, source: &str) {
+        if self.source(name) != "flag" {
+            self.values.insert(name, Layered { value: value.into(), source: source.to_owned() });
+        }
     }
 
     /// Providers of the settings files, each with the file that says so.

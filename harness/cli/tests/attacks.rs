@@ -1,5 +1,5 @@
 //! Agents that attack their verdict instead of solving the task, and honest ones that do unusual things: run through the
-//! real pipeline in the native sandbox. No attack pays; every honest agent is paid.
+//! real pipeline in the native sandbox and in containers. No attack pays; every honest agent is paid.
 //!
 //! Each agent is a variant of one run, so the whole table costs one process.
 
@@ -11,6 +11,9 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+
+/// The machine's own Docker.
+const ENGINE: &str = "unix:///var/run/docker.sock";
 
 /// What the reward would be forged with.
 const FORGE: &str = "mkdir -p /logs/verifier; echo 1 > /logs/verifier/reward.txt; echo '{\"reward\":1}' > /logs/verifier/reward.json";
@@ -121,7 +124,7 @@ fn honest() -> Vec<(&'static str, String)> {
     ]
 }
 
-fn task(folder: &Path) {
+fn task(folder: &Path, image: &str) {
     let write = |path: &str, text: &str| {
         let file = folder.join(path);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -133,7 +136,7 @@ fn task(folder: &Path) {
          [environment]\nnetwork_mode = \"no-network\"\nmemory_mb = 512\nstorage_mb = 300\n[agent]\ntimeout_sec = 3.0\n[verifier]\ntimeout_sec = 20.0\n",
     );
     write("instruction.md", "Write 42 into /app/answer.\n");
-    write("environment/Dockerfile", "FROM debian:12\nWORKDIR /app\n");
+    write("environment/Dockerfile", &format!("FROM {image}\nWORKDIR /app\n"));
     // A verdict that passes through a shell, an interpreter and core utilities, as many tests do.
     write(
         "tests/test.sh",
@@ -143,12 +146,9 @@ fn task(folder: &Path) {
 
 #[test]
 fn no_attack_on_the_verdict_pays_and_every_honest_agent_is_paid() {
-    let harness = env!("CARGO_BIN_EXE_harness");
-    let dir = tempfile::tempdir().unwrap();
-    let state = dir.path().join("state");
-    let doctor = Command::new(harness)
+    let doctor = Command::new(env!("CARGO_BIN_EXE_harness"))
         .args(["doctor", "--sandbox", "native"])
-        .env("HARNESS_STATE_DIR", &state)
+        .env("HARNESS_STATE_DIR", tempfile::tempdir().unwrap().path().join("state"))
         .output()
         .unwrap();
     if !doctor.status.success() {
@@ -158,11 +158,34 @@ fn no_attack_on_the_verdict_pays_and_every_honest_agent_is_paid() {
         );
         return;
     }
-    task(&dir.path().join("tasks/answer"));
-    let mut command = Command::new(harness);
+    the_table_holds("native", "debian:12");
+}
+
+#[test]
+fn no_attack_on_the_verdict_pays_in_a_container_and_every_honest_agent_is_paid() {
+    // The attacks are written in shell, Python and C, and all three carry the verdict.
+    let image = "python:3.12";
+    let looked = Command::new("docker").args(["-H", ENGINE, "image", "inspect", image]).output();
+    if !looked.is_ok_and(|output| output.status.success()) {
+        let required = std::env::var_os("HARNESS_REQUIRE_ENGINES").is_some_and(|value| value == "1");
+        assert!(!required, "there is no Docker with {image} here");
+        println!("skipped attacks: there is no Docker with {image} here");
+        return;
+    }
+    the_table_holds("docker", image);
+}
+
+fn the_table_holds(sandbox: &str, image: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    task(&dir.path().join("tasks/answer"), image);
+    // Labels of containers are for the whole engine.
+    let run = format!("attacks-{}", std::process::id());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
     command
         .current_dir(dir.path())
-        .args(["run", "suite", "./tasks", "--sandbox", "native", "--run-id", "r", "--jobs", "2"])
+        .args(["run", "suite", "./tasks", "--sandbox", sandbox, "--run-id", &run, "--jobs", "2"])
+        .env("DOCKER_HOST", ENGINE)
         .env("HARNESS_STATE_DIR", &state);
     let all: Vec<(&str, String, bool)> = attacks()
         .into_iter()
@@ -175,9 +198,10 @@ fn no_attack_on_the_verdict_pays_and_every_honest_agent_is_paid() {
     }
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let results: Value =
-        serde_json::from_slice(&fs::read(dir.path().join(".harness/runs/r/results.json")).expect(&said))
-            .unwrap();
+    let results: Value = serde_json::from_slice(
+        &fs::read(dir.path().join(format!(".harness/runs/{run}/results.json"))).expect(&said),
+    )
+    .unwrap();
     let by_script: BTreeMap<&str, &str> = results["variants"]
         .as_array()
         .unwrap()

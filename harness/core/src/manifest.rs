@@ -50,6 +50,24 @@ pub struct Manifest {
     /// Digest of the prices that costs were reckoned by; `None` when no model took part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prices: Option<Digest>,
+    /// The program that each variant's agent runs inside, where one was installed for it; by the variant's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, ToolsNote>,
+}
+
+/// A program that was installed for an agent, with all that it needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolsNote {
+    /// Its name.
+    pub program: String,
+    /// Its version, as it says itself.
+    pub version: String,
+    /// Digest of every file.
+    pub digest: Digest,
+    /// All files together.
+    pub bytes: u64,
+    /// What was installed, by name: the version, and the registry's own digest where it gives one.
+    pub packages: BTreeMap<String, String>,
 }
 
 /// An upstream as it was set up.

@@ -96,6 +96,9 @@ pub struct TryRecord {
     /// The agent's own account of it, where the gateway counted too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<SelfReport>,
+    /// Whether it goes on with the agent of the try before, in the sandbox that outlived a harness that was killed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reattached: bool,
     /// Its own times.
     pub durations: Durations,
 }

@@ -9,12 +9,14 @@ pub mod cancel;
 mod environments;
 pub mod history;
 mod ignore;
+mod installed;
 pub mod journal_writer;
 pub mod machine;
 pub mod models;
 pub mod run;
 pub mod run_dir;
 pub mod scheduler;
+mod tools;
 pub mod trial;
 
 pub use cancel::{Cancel, Stage};

@@ -263,12 +263,14 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
     };
     let environments = Environments::new(backend.clone(), dir.path(), settings.jobs);
     let ahead = environments.ahead(queue.iter().map(|ready| ready.task.clone()));
+    let going_on = earlier.iter().filter(|(_, tries)| tries.under_way).map(|(id, _)| id.clone()).collect();
     let make = |ready: Ready| {
         Arc::new(TrialContext {
             dir: dir.trial(&ready.id),
             run_dir: dir.path().to_owned(),
             trouble: trouble.clone(),
             tools_seen: tools.entry(ready.id.task.clone()).or_default().clone(),
+            interrupted: earlier.get(&ready.id).is_some_and(|tries| tries.under_way),
             earlier: earlier.remove(&ready.id).unwrap_or_default().tries,
             models: models.clone(),
             id: ready.id,
@@ -294,7 +296,8 @@ pub async fn execute(spec: RunSpec) -> Result<RunEnd, EngineError> {
         environments: &environments,
         settings: &settings,
         run: &run,
-        told: HashSet::new(),
+        // Their sandboxes may be there already.
+        told: going_on,
     };
     let rules = scheduler::Rules {
         settings: &settings,
@@ -343,6 +346,8 @@ struct Tries {
     tries: Vec<TryRecord>,
     /// Numbers of those that were under way when a process ended.
     lost: Vec<u32>,
+    /// Whether the last process left one.
+    under_way: bool,
 }
 
 impl Tries {
@@ -369,6 +374,7 @@ fn unfinished_tries(journal: &Journal, done: &HashSet<TrialId>) -> HashMap<Trial
         cost: None,
         reported: None,
         cut_by: None,
+        reattached: false,
         durations: Durations::default(),
     };
     for entry in &journal.entries {
@@ -390,7 +396,9 @@ fn unfinished_tries(journal: &Journal, done: &HashSet<TrialId>) -> HashMap<Trial
         }
     }
     for (id, number) in open {
-        tries.entry(id).or_default().lose(lost(number));
+        let tries = tries.entry(id).or_default();
+        tries.lose(lost(number));
+        tries.under_way = true;
     }
     tries.retain(|id, _| !done.contains(id));
     tries

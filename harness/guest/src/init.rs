@@ -15,6 +15,7 @@ use crate::arrive::Held;
 use crate::door::{Behind, Door};
 use crate::exec::{self, Surroundings};
 use crate::files;
+use crate::kept::Kept;
 use crate::kill::{self, Reaped, Tree};
 use crate::launch::{Launch, Stumble};
 use crate::setup::exit;
@@ -64,6 +65,10 @@ struct Init<'a> {
     building: Vec<Building>,
     /// Calls that wait until nothing but us is left.
     emptying: Vec<u32>,
+    /// What survives a host.
+    kept: Kept,
+    /// The first number that no request has had, of any host.
+    next_call: u32,
 }
 
 struct Command {
@@ -73,6 +78,8 @@ struct Command {
     /// As long.
     launch: Option<Box<Launch>>,
     master: Option<OwnedFd>,
+    /// Its name, where it survives its host.
+    kept: Option<u64>,
     state: State,
     deadline_ms: Option<u64>,
     /// On the monotonic clock.
@@ -158,11 +165,13 @@ impl<'a> Init<'a> {
             views: HashMap::new(),
             building: Vec::new(),
             emptying: Vec::new(),
+            kept: Kept::default(),
+            next_call: 1,
         })
     }
 
     fn serve(&mut self) -> io::Result<()> {
-        self.reply(&Reply::Ready, Vec::new())?;
+        self.reply(&Reply::Ready { next: self.next_call }, Vec::new())?;
         loop {
             let reporting: Vec<(u32, i32)> = self
                 .commands
@@ -229,9 +238,10 @@ impl<'a> Init<'a> {
                 polled[2 + reporting.len() + building..].iter().map(|slot| slot.revents != 0).collect();
             if let Some(successor) = self.door.as_mut().and_then(|door| door.look(&ready)) {
                 self.let_go();
+                self.end_what_is_not_kept();
                 self.lonely_at = None;
                 self.control = Some(successor);
-                self.reply(&Reply::Ready, Vec::new())?;
+                self.reply(&Reply::Ready { next: self.next_call }, Vec::new())?;
             }
             if self.lonely_at.is_some_and(|at| at <= sys::now_ms()) {
                 return Ok(());
@@ -253,11 +263,47 @@ impl<'a> Init<'a> {
         self.outbox.clear();
     }
 
-    fn handle(&mut self, frame: Frame) -> io::Result<()> {
+    /// Nobody waits any more for what the host before had started and did not ask to be kept.
+    fn end_what_is_not_kept(&mut self) {
+        for command in self.commands.values_mut().filter(|command| command.kept.is_none()) {
+            command.state = State::Killed { told: matches!(command.state, State::Killed { told: true }) };
+            kill::signal_tree(command.tree, libc::SIGKILL);
+        }
+    }
+
+    /// A successor asks for a command that is kept: from here on it is known by the successor's number.
+    fn take_over(&mut self, call: u32, name: u64) -> io::Result<()> {
+        let Some(kept) = self.kept.get(name) else { return Ok(()) };
+        let ends = kept.ends.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
+        let ended = kept.ended;
+        let before = self.commands.iter().find(|(_, command)| command.kept == Some(name));
+        if let Some(command) = before.map(|(before, _)| *before).and_then(|call| self.commands.remove(&call))
+        {
+            self.commands.insert(call, command);
+        }
+        self.reply(&Reply::Started { call }, ends)?;
+        match ended {
+            Some(how) => self.reply(&Reply::Exited { call, how }, Vec::new()),
+            None => Ok(()),
+        }
+    }
+
+    fn handle(&mut self, mut frame: Frame) -> io::Result<()> {
         let request = Request::decode(&frame.body)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         match request {
             Request::Exec { call, exec } => {
+                self.next_call = self.next_call.max(call.saturating_add(1));
+                if let Some(name) = exec.kept {
+                    if self.kept.get(name).is_some() {
+                        return self.take_over(call, name);
+                    }
+                    let ends = frame.fds.split_off(frame.fds.len().min(2));
+                    if !self.kept.add(name, ends) {
+                        let why = "too many commands are kept, or one without ends to read from";
+                        return self.fail(call, Failure::Host, why.to_owned());
+                    }
+                }
                 let Some(view) = self.place(exec.view) else {
                     return self.fail(call, Failure::Host, "there is no such view".to_owned());
                 };
@@ -276,6 +322,7 @@ impl<'a> Init<'a> {
                             report: Some(started.report),
                             launch: started.launch,
                             master: started.master,
+                            kept: exec.kept,
                             state: State::Running,
                             deadline_ms: exec.deadline_ms,
                             deadline: deadline(exec.deadline_ms),
@@ -285,6 +332,7 @@ impl<'a> Init<'a> {
                         Ok(())
                     }
                     Err(error) => {
+                        self.kept.forget(exec.kept);
                         self.fail(call, Failure::Host, format!("start a process in the sandbox: {error}"))
                     }
                 }
@@ -311,7 +359,19 @@ impl<'a> Init<'a> {
                 kill::signal_all(if on { libc::SIGSTOP } else { libc::SIGCONT });
                 self.reply(&Reply::Done { call }, Vec::new())
             }
-            Request::Listen { call, port } => match listener(port) {
+            Request::Forget { kept } => {
+                self.kept.forget(Some(kept));
+                Ok(())
+            }
+            Request::Outlive { call, linger_ms } => {
+                if let Some(door) = &mut self.door {
+                    door.linger_ms = linger_ms;
+                    self.kept.listeners(linger_ms > 0);
+                    return self.reply(&Reply::Done { call }, Vec::new());
+                }
+                self.fail(call, Failure::Host, "no successor could come in".to_owned())
+            }
+            Request::Listen { call, port } => match self.kept.listener(port) {
                 Ok(fd) => self.reply(&Reply::Done { call }, vec![fd]),
                 Err(error) => {
                     self.fail(call, Failure::Host, format!("listen on port {port} inside: {error}"))
@@ -376,6 +436,7 @@ impl<'a> Init<'a> {
         // Its end says that nothing uses this memory any more.
         let launch = command.launch.take();
         if let Some((launch, stumble)) = launch.zip(Stumble::from_report(&words)) {
+            self.kept.forget(command.kept);
             self.commands.remove(&call);
             let (kind, text) = launch.explain(stumble);
             return self.fail(call, kind, text);
@@ -389,6 +450,7 @@ impl<'a> Init<'a> {
             }
             Some((tag, text)) => {
                 // It was never a command: its process is reaped and its status told to nobody.
+                self.kept.forget(command.kept);
                 self.commands.remove(&call);
                 let kind = if *tag == b'I' { Failure::Inside } else { Failure::Host };
                 self.fail(call, kind, String::from_utf8_lossy(text).into_owned())
@@ -426,6 +488,7 @@ impl<'a> Init<'a> {
         let Some(command) = self.commands.get_mut(&call) else { return Ok(()) };
         match command.state {
             State::Running => {
+                self.kept.ended(command.kept, how(status));
                 self.commands.remove(&call);
                 self.reply(&Reply::Exited { call, how: how(status) }, Vec::new())
             }
@@ -433,6 +496,7 @@ impl<'a> Init<'a> {
             State::Ending(_) | State::TimedOut => Ok(()),
             State::Killed { .. } => {
                 command.state = State::Killed { told: true };
+                self.kept.forget(command.kept);
                 self.reply(&Reply::Exited { call, how: how(status) }, Vec::new())
             }
         }
@@ -469,7 +533,8 @@ impl<'a> Init<'a> {
             self.reap()?;
             match self.commands.get(&call).map(|command| command.state) {
                 Some(State::Ending(_) | State::TimedOut) => {
-                    self.commands.remove(&call);
+                    let kept = self.commands.remove(&call).and_then(|command| command.kept);
+                    self.kept.ended(kept, Ended::TimedOut);
                     self.reply(&Reply::Exited { call, how: Ended::TimedOut }, Vec::new())?;
                 }
                 Some(State::Killed { told: true }) => {
@@ -580,8 +645,4 @@ fn child_signals() -> io::Result<OwnedFd> {
         let fd = sys::check(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
         Ok(OwnedFd::from_raw_fd(fd))
     }
-}
-
-fn listener(port: u16) -> io::Result<OwnedFd> {
-    Ok(std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port))?.into())
 }

@@ -6,6 +6,7 @@ mod door;
 mod exec;
 mod files;
 mod init;
+mod kept;
 mod kill;
 mod launch;
 mod setup;

@@ -108,6 +108,8 @@ pub struct Exec {
     pub deadline_ms: Option<u64>,
     /// Milliseconds between TERM and KILL.
     pub grace_ms: u64,
+    /// The name under which a successor finds it: see [`Request::Exec`].
+    pub kept: Option<u64>,
 }
 
 /// A file operation; a socket for its data comes along. See [`crate::tree`] for what is said there.
@@ -191,6 +193,11 @@ pub const SECRET_BYTES: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Starts a command. Descriptors: stdin (when `stdin`), stdout, stderr; none with a terminal.
+    ///
+    /// One that is `kept` has stdout and stderr, then the ends that these are read from, which PID 1 keeps: while nobody is
+    /// there to read, what it writes waits in the pipes. It survives its host, and so does how it ended, until
+    /// [`Request::Forget`]. Where one of this name is kept already, that one is meant: nothing is started, and its reading ends
+    /// come with [`Reply::Started`].
     Exec {
         /// Names the process in later requests and answers.
         call: u32,
@@ -201,6 +208,19 @@ pub enum Request {
     Kill {
         /// The call that started it.
         call: u32,
+    },
+    /// Lets go of a kept command that ended: its host has written down what became of it. Not answered.
+    Forget {
+        /// Its name.
+        kept: u64,
+    },
+    /// From now on waits so long for a successor when the host is gone, and keeps the listeners that are made meanwhile, so that
+    /// who connects to them waits too. Nought ends that, and closes them.
+    Outlive {
+        /// Repeated in the answer.
+        call: u32,
+        /// Milliseconds.
+        linger_ms: u64,
     },
     /// Changes a command's terminal. Not answered.
     Resize {
@@ -288,7 +308,10 @@ pub struct Arrival {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// The sandbox stands. Has no call.
-    Ready,
+    Ready {
+        /// The first number for a request that nobody has used.
+        next: u32,
+    },
     /// The command runs. With a terminal, its master comes along.
     Started {
         /// Of the request.
@@ -476,6 +499,7 @@ impl Request {
                 });
                 to.option(exec.deadline_ms.as_ref(), |to, ms| to.u64(*ms));
                 to.u64(exec.grace_ms);
+                to.option(exec.kept.as_ref(), |to, kept| to.u64(*kept));
             }
             Request::Kill { call } => {
                 to = Encoder::new(2);
@@ -569,6 +593,16 @@ impl Request {
                 to.u32(0);
                 to.bytes(secret);
             }
+            Request::Forget { kept } => {
+                to = Encoder::new(12);
+                to.u32(0);
+                to.u64(*kept);
+            }
+            Request::Outlive { call, linger_ms } => {
+                to = Encoder::new(13);
+                to.u32(*call);
+                to.u64(*linger_ms);
+            }
         }
         to.finish()
     }
@@ -605,6 +639,8 @@ impl Request {
                 }),
             },
             11 => Request::End,
+            12 => Request::Forget { kept: from.u64()? },
+            13 => Request::Outlive { call, linger_ms: from.u64()? },
             8 => Request::Listen {
                 call,
                 port: u16::try_from(from.u32()?).map_err(|_| Malformed("a port above 65535"))?,
@@ -621,7 +657,10 @@ impl Reply {
     pub fn encode(&self) -> Vec<u8> {
         let mut to;
         match self {
-            Reply::Ready => to = Encoder::new(1),
+            Reply::Ready { next } => {
+                to = Encoder::new(1);
+                to.u32(*next);
+            }
             Reply::Started { call } => {
                 to = Encoder::new(2);
                 to.u32(*call);
@@ -658,7 +697,7 @@ impl Reply {
     pub fn decode(body: &[u8]) -> Result<Reply, Malformed> {
         let (kind, mut from) = Decoder::new(body)?;
         let reply = match kind {
-            1 => Reply::Ready,
+            1 => Reply::Ready { next: from.u32()? },
             2 => Reply::Started { call: from.u32()? },
             3 => {
                 let call = from.u32()?;
@@ -707,6 +746,7 @@ fn decode_exec(from: &mut Decoder<'_>) -> Result<Exec, Malformed> {
         pty: from.option(size)?,
         deadline_ms: from.option(Decoder::u64)?,
         grace_ms: from.u64()?,
+        kept: from.option(Decoder::u64)?,
     };
     if exec.argv.is_empty() { Err(Malformed("a command without a program")) } else { Ok(exec) }
 }

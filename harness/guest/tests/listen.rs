@@ -75,16 +75,27 @@ fn hear(from: &OwnedFd) -> Option<Reply> {
 
 fn start(host: &OwnedFd, call: u32, script: &str) -> std::fs::File {
     let (stdout, theirs) = sys::pipe().unwrap();
+    let raw = theirs.as_raw_fd();
+    run(host, call, script, None, &[raw, raw]);
+    stdout.into()
+}
+
+fn keep(host: &OwnedFd, call: u32, name: u64, script: &str) {
+    let (stdout, theirs) = sys::pipe().unwrap();
+    let (raw, end) = (theirs.as_raw_fd(), stdout.as_raw_fd());
+    run(host, call, script, Some(name), &[raw, raw, end, end]);
+}
+
+fn run(host: &OwnedFd, call: u32, script: &str, kept: Option<u64>, fds: &[i32]) {
     let exec = Exec {
         argv: ["/bin/sh", "-c", script].map(|arg| arg.as_bytes().to_vec()).to_vec(),
         env: vec![b"PATH=/usr/bin:/bin".to_vec()],
         cwd: b"/".to_vec(),
         grace_ms: 1000,
+        kept,
         ..Exec::default()
     };
-    let raw = theirs.as_raw_fd();
-    tell(host, &Request::Exec { call, exec: Box::new(exec) }, &[raw, raw]);
-    stdout.into()
+    tell(host, &Request::Exec { call, exec: Box::new(exec) }, fds);
 }
 
 fn greeted(guest: &Guest) -> OwnedFd {
@@ -92,7 +103,7 @@ fn greeted(guest: &Guest) -> OwnedFd {
     let basis = Basis { capabilities: !(1 << 35), view_capabilities: 1 << 35, ..Basis::default() };
     let arrival = Arrival { basis, bare: true, linger_ms: LINGER_MS, ..Arrival::default() };
     tell(&host, &Request::Arrive { secret: SECRET, arrival: Box::new(arrival) }, &[]);
-    assert_eq!(hear(&host), Some(Reply::Ready));
+    assert_eq!(hear(&host), Some(Reply::Ready { next: 1 }));
     host
 }
 
@@ -130,10 +141,58 @@ fn nobody_else_gets_in_and_a_successor_takes_over() {
     drop(host);
     let successor = guest.connect();
     tell(&successor, &Request::Secret { secret: SECRET }, &[]);
-    assert_eq!(hear(&successor), Some(Reply::Ready));
-    // What ran before still does, and is the successor's to end.
-    tell(&successor, &Request::Kill { call: 1 }, &[]);
+    assert_eq!(hear(&successor), Some(Reply::Ready { next: 3 }));
+    // What was not asked to be kept is nobody's any more.
     assert_eq!(hear(&successor), Some(Reply::Exited { call: 1, how: Ended::Signal(libc::SIGKILL) }));
+}
+
+#[test]
+fn what_is_kept_goes_on_and_how_it_ended_is_told_to_each_successor_until_it_is_forgotten() {
+    let Some(guest) = Guest::start("kept") else { return };
+    let host = greeted(&guest);
+    tell(&host, &Request::Outlive { call: 1, linger_ms: LINGER_MS }, &[]);
+    assert_eq!(hear(&host), Some(Reply::Done { call: 1 }));
+    tell(&host, &Request::Listen { call: 2, port: 0 }, &[]);
+    let listener = socket::receive(host.as_fd()).unwrap().unwrap();
+    let port =
+        std::net::TcpListener::from(listener.fds.into_iter().next().unwrap()).local_addr().unwrap().port();
+    keep(&host, 3, 70, "echo begun; sleep 1; echo over; sleep 0.1; exit 4");
+    assert_eq!(hear(&host), Some(Reply::Started { call: 3 }));
+    drop(host);
+    // Who connects meanwhile waits.
+    let mut waiting = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    std::io::Write::write_all(&mut waiting, b"?").unwrap();
+    for (turn, expected) in [(0, "begun\nover\n"), (1, "")] {
+        let successor = guest.connect();
+        tell(&successor, &Request::Secret { secret: SECRET }, &[]);
+        let Some(Reply::Ready { next }) = hear(&successor) else { panic!("no greeting") };
+        assert_eq!(next, if turn == 0 { 4 } else { 5 });
+        keep(&successor, next, 70, "exit 9");
+        let started = socket::receive(successor.as_fd()).unwrap().unwrap();
+        assert_eq!(Reply::decode(&started.body).unwrap(), Reply::Started { call: next });
+        assert_eq!(hear(&successor), Some(Reply::Exited { call: next, how: Ended::Code(4) }));
+        let mut stdout: std::fs::File = started.fds.into_iter().next().unwrap().into();
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).unwrap();
+        assert_eq!(text, expected);
+    }
+    let successor = guest.connect();
+    tell(&successor, &Request::Secret { secret: SECRET }, &[]);
+    let Some(Reply::Ready { next }) = hear(&successor) else { panic!("no greeting") };
+    tell(&successor, &Request::Listen { call: next, port }, &[]);
+    let listener = socket::receive(successor.as_fd()).unwrap().unwrap();
+    let listener = std::net::TcpListener::from(listener.fds.into_iter().next().unwrap());
+    let mut asked = [0; 1];
+    listener.accept().unwrap().0.read_exact(&mut asked).unwrap();
+    assert_eq!(&asked, b"?");
+    tell(&successor, &Request::Forget { kept: 70 }, &[]);
+    keep(&successor, next + 1, 70, "exit 9");
+    assert_eq!(hear(&successor), Some(Reply::Started { call: next + 1 }));
+    assert_eq!(hear(&successor), Some(Reply::Exited { call: next + 1, how: Ended::Code(9) }));
+    drop(listener);
+    tell(&successor, &Request::Outlive { call: next + 2, linger_ms: 0 }, &[]);
+    assert_eq!(hear(&successor), Some(Reply::Done { call: next + 2 }));
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "it is still listened to");
 }
 
 #[test]

@@ -95,6 +95,16 @@ pub trait Backend: Send + Sync {
     /// [`SandboxError::Host`] and its kin; whatever was begun is undone.
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>, SandboxError>;
 
+    /// Takes over the sandbox of a process that is gone, with the ticket that [`Sandbox::outlive`] gave it: what runs in it goes
+    /// on. The spec is that of [`Backend::create`]. When it fails, the sandbox is gone for good, as far as that can be had.
+    ///
+    /// # Errors
+    /// A sentence that says why not: it is gone, it is another trial's, its PID 1 refused; [`SandboxError::Unsupported`] where
+    /// sandboxes never outlive who made them.
+    async fn take_over(&self, _spec: SandboxSpec, _ticket: &str) -> Result<Arc<dyn Sandbox>, SandboxError> {
+        Err(ends_with_us(self.name()))
+    }
+
     /// Says that a sandbox like this will soon be asked for: a backend whose sandboxes start slowly may start one ahead of
     /// need, which [`Backend::create`] with equal labels, image, limits and mounts then finds. Each call stands for one sandbox;
     /// what nobody asks for is removed after a while, and by [`Backend::reap`] of its run. Returns at once; does nothing unless
@@ -110,8 +120,8 @@ pub trait Backend: Send + Sync {
     /// When looking itself fails; single things that resist are named in the result.
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError>;
 
-    /// Sets how many bytes of images it may keep somewhere other than in its own state folder, from now on: beyond that the least
-    /// recently used go. `None` means as many as there is room for.
+    /// Sets how many bytes of images (or of layers of its own that stand for them) it may keep, from now on: beyond that the least
+    /// recently used go. `None` leaves the bound to the backend.
     fn limit_images(&self, _bytes: Option<u64>) {}
 
     /// Removes the images that it keeps somewhere other than in its own state folder and that nobody uses; or says which.
@@ -299,6 +309,19 @@ pub trait Sandbox: Place {
         })
     }
 
+    /// From now on it outlives this process, for so long: whoever has the ticket that is returned, and nobody else, may take it
+    /// over (see [`Backend::take_over`]). The ticket holds a secret: it belongs into a file that only we may read. Listeners that
+    /// are made meanwhile survive too: who connects to one waits for our successor. No time at all ends that, and closes them.
+    ///
+    /// # Errors
+    /// [`SandboxError::Unsupported`] says why it cannot; [`SandboxError::Lost`].
+    async fn outlive(&self, _linger: Duration) -> Result<String, SandboxError> {
+        Err(ends_with_us("this one"))
+    }
+
+    /// Forgets a process that was started with [`crate::ProcessSpec::kept`] and ended.
+    fn let_go(&self, _kept: u64) {}
+
     /// Connections that were tried through its network until now; also after it was destroyed. `None` when nobody watched:
     /// then it is not known that there were none.
     fn connections(&self) -> Option<Connections> {
@@ -396,6 +419,8 @@ pub struct Caps {
     pub open_network: bool,
     /// Whether [`Sandbox::set_network`] can be had.
     pub network_per_phase: bool,
+    /// Whether [`Sandbox::outlive`] can be had.
+    pub outlives: bool,
     /// Why all users inside are one and the same on this machine, where that is so.
     pub single_user: Option<String>,
 }
@@ -440,6 +465,15 @@ pub struct ReapFilter {
     pub run: Option<String>,
     /// Only say what would be removed.
     pub dry_run: bool,
+    /// Also sandboxes that wait for a successor of the process that made them: their run can be resumed.
+    pub waiting: bool,
+}
+
+fn ends_with_us(backend: &'static str) -> SandboxError {
+    SandboxError::Unsupported {
+        backend,
+        what: "going on in a sandbox whose harness is gone: it goes with it".into(),
+    }
 }
 
 /// What was removed.

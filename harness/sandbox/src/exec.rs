@@ -33,6 +33,11 @@ pub struct ProcessSpec {
     pub deadline: Option<Duration>,
     /// Between TERM and KILL.
     pub grace: Duration,
+    /// A name under which a successor of this process finds it, where the sandbox may outlive us (see
+    /// [`crate::Sandbox::outlive`]): a backend that is asked to start one that it has already, running or ended, gives that one
+    /// instead, with what was not read of its output yet. Only for processes without input and terminal. It is known until
+    /// [`crate::Sandbox::let_go`].
+    pub kept: Option<u64>,
 }
 
 impl ProcessSpec {
@@ -47,6 +52,7 @@ impl ProcessSpec {
             pty: None,
             deadline: None,
             grace: Duration::from_secs(2),
+            kept: None,
         }
     }
 

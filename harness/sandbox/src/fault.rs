@@ -225,6 +225,11 @@ impl Backend for FaultBackend {
         Ok(Arc::new(FaultSandbox::new(inner, self.ledger.clone())))
     }
 
+    async fn take_over(&self, spec: SandboxSpec, ticket: &str) -> Result<Arc<dyn Sandbox>, SandboxError> {
+        let inner = self.inner.take_over(spec, ticket).await?;
+        Ok(Arc::new(FaultSandbox::new(inner, self.ledger.clone())))
+    }
+
     fn expect(&self, spec: &SandboxSpec) {
         self.inner.expect(spec);
     }

@@ -255,7 +255,7 @@ async fn a_container_started_ahead_is_given_once_and_to_its_own_run_only(
 async fn until_listed(backend: &dyn Backend, run: &str, count: usize) -> Result<BTreeSet<String>, Failed> {
     let until = Instant::now() + Duration::from_secs(60);
     loop {
-        let filter = ReapFilter { run: Some(run.to_owned()), dry_run: true };
+        let filter = ReapFilter { run: Some(run.to_owned()), dry_run: true, ..ReapFilter::default() };
         let found: BTreeSet<String> = backend.reap(filter).await?.sandboxes.into_iter().collect();
         if found.len() == count {
             return Ok(found);
@@ -275,7 +275,8 @@ async fn what_nobody_asked_for_goes_with_its_run(engine: Engine) -> Result<(), F
     backend.expect(&spec);
     backend.expect(&spec);
     until_listed(&*backend, &run, 2).await?;
-    let reaped = backend.reap(ReapFilter { run: Some(run.clone()), dry_run: false }).await?;
+    let reaped =
+        backend.reap(ReapFilter { run: Some(run.clone()), dry_run: false, ..ReapFilter::default() }).await?;
     same("what was removed", (reaped.sandboxes.len(), reaped.failed.len()), (2, 0))?;
     // One that was still being started fails, and is not asked for again.
     until_listed(&*backend, &run, 0).await?;
@@ -309,7 +310,7 @@ async fn two_harnesses_on_one_engine_leave_each_other_alone(engine: Engine) -> R
     same("what the other removed", reaped.sandboxes.iter().any(|id| id == first.id()), false)?;
     same("the first", sh(&*first, "true").await?.0, Exit::Code(0))?;
     // Whoever holds the run's lock may: whose it is does not matter then.
-    let reaped = two.reap(ReapFilter { run: Some(run), dry_run: false }).await?;
+    let reaped = two.reap(ReapFilter { run: Some(run), dry_run: false, ..ReapFilter::default() }).await?;
     same("what was removed by run", reaped.sandboxes, vec![first.id().to_owned()])?;
     let lost = tokio::time::timeout(Duration::from_secs(20), sh(&*first, "true")).await?;
     same("a command in it", matches!(lost, Err(SandboxError::Lost { .. })), true)?;

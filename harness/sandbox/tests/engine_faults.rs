@@ -99,7 +99,10 @@ fn ensure(holds: bool, what: impl Into<String>) -> Result<(), Failed> {
 }
 
 async fn left(backend: &dyn Backend, run: &str) -> Result<Vec<String>, SandboxError> {
-    Ok(backend.reap(ReapFilter { run: Some(run.to_owned()), dry_run: true }).await?.sandboxes)
+    Ok(backend
+        .reap(ReapFilter { run: Some(run.to_owned()), dry_run: true, ..ReapFilter::default() })
+        .await?
+        .sandboxes)
 }
 
 async fn until_nothing_is_left(backend: &dyn Backend, run: &str) -> Result<(), Failed> {

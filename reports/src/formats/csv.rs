@@ -1,4 +1,4 @@
-//! `trials.csv`: one row a trial, flat columns, an empty field for what is unknown.
+//! `trials.csv`: one row a trial, flat columns, an empty field for what is unknown; and a comparison, one row a task and side.
 //!
 //! Spreadsheets run text that begins with `=`, `+`, `-`, `@`, a tab or a carriage return: such text gets a `'` in front.
 //! Numbers are numbers and stay as they are. Control characters are made visible, since people look at CSV in terminals too;
@@ -7,6 +7,7 @@
 use harness_core::{ConnectionResult, Connections};
 
 use super::{FormatError, Look, ReportFormat};
+use crate::compare::Comparison;
 use crate::results::{Results, TrialRow};
 use crate::text::clean;
 
@@ -36,6 +37,56 @@ impl ReportFormat for Csv {
             }
         }
         writer.into_inner().map_err(|error| fail(error.to_string()))
+    }
+
+    /// One row for each task and side.
+    fn comparison(&self, comparison: &Comparison, _: &Look) -> Result<Vec<u8>, FormatError> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let fail = |error: csv::Error| FormatError::Write { format: "csv", message: error.to_string() };
+        let titles = [
+            "task",
+            "change",
+            "side",
+            "run",
+            "variant",
+            "agent",
+            "model",
+            "n",
+            "resolved",
+            "cost_usd",
+            "tokens",
+            "duration_ms",
+            "lines",
+            "unknown_cost",
+            "unknown_tokens",
+            "unknown_lines",
+        ];
+        writer.write_record(titles).map_err(fail)?;
+        for row in &comparison.rows {
+            for (side, cell) in comparison.sides.iter().zip(&row.cells) {
+                let summary = &side.summary;
+                let fields = [
+                    text(&row.task),
+                    word(Some(&row.change)),
+                    text(&side.label),
+                    text(&side.run),
+                    text(&summary.name),
+                    text(&summary.agent),
+                    text(summary.model.as_deref().unwrap_or_default()),
+                    cell.n.to_string(),
+                    cell.resolved.to_string(),
+                    number(cell.cost_usd),
+                    number(cell.tokens),
+                    number(cell.duration_ms),
+                    number(cell.lines),
+                    cell.unknown_cost.to_string(),
+                    cell.unknown_tokens.to_string(),
+                    cell.unknown_lines.to_string(),
+                ];
+                writer.write_record(&fields).map_err(fail)?;
+            }
+        }
+        writer.into_inner().map_err(|error| FormatError::Write { format: "csv", message: error.to_string() })
     }
 }
 

@@ -75,6 +75,7 @@ pub(crate) fn record(id: TrialId, outcome: Outcome) -> TrialRecord {
             cost: Some(NanoUsd(12_345_678)),
             reported: None,
             cut_by: None,
+            reattached: false,
             durations,
         }],
         started_ms: 1_795_269_699_000,
@@ -175,6 +176,7 @@ pub(crate) fn sample(run: &str) -> Run {
         sandbox: sandbox(),
         models: BTreeMap::new(),
         prices: None,
+        tools: BTreeMap::new(),
     };
     let mut plan = Vec::new();
     for task in tasks {

@@ -1,7 +1,7 @@
 //! Patterns of names: `*` stands for any text, `?` for one character, everything else for itself.
 
 /// Whether the whole text matches the pattern. Takes at most the product of their lengths in steps.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     // The last star seen, and how much of the text it has taken so far.

@@ -16,7 +16,7 @@
 //! Letters of names must match in case, those of other fields need not. A task has many tags: `tag == "x"` asks whether
 //! one of them is x, and `tag != "x"` whether none is. A field that a task does not have equals and matches nothing.
 
-mod glob;
+pub(crate) mod glob;
 mod parse;
 mod token;
 

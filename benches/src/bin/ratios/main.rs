@@ -6,17 +6,15 @@
 //! folder, a small root file system is put together from this machine's programs. Exits with 1 when a promise is not kept.
 #![expect(clippy::print_stdout, reason = "a program whose output is its purpose")]
 
-mod bench;
-mod root;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use harness_sandbox::{RootFs, SandboxError};
 
-use bench::Bench;
 use benches::account::Account;
+use benches::native::{self, Bench};
+use benches::root;
 use benches::table::{Limit, Table};
 
 /// Memory that the harness holds in the last part.
@@ -64,7 +62,7 @@ async fn one_root(
     let name = if host { "host root" } else { "unpacked root" };
     let bench = Bench::open(state, rootfs).await?;
     let standing = bench.start(None).await?;
-    bench::assert_isolated(&*standing, state).await?;
+    native::assert_isolated(&*standing, state).await?;
     let changed = bench.changed().await?;
     let cycle_limit = if host { 10.0 } else { 5.0 };
 
@@ -82,14 +80,14 @@ async fn one_root(
         let began = Instant::now();
         let sandbox = bench.start(None).await?;
         keep("start", began);
-        bench::run_true(&*sandbox).await?;
+        native::run_true(&*sandbox).await?;
         let leaving = Instant::now();
         sandbox.destroy().await?;
         keep("gone", leaving);
         keep("cycle", began);
 
         let began = Instant::now();
-        bench::run_true(&*standing).await?;
+        native::run_true(&*standing).await?;
         keep("exec", began);
 
         let began = Instant::now();

@@ -55,7 +55,7 @@ pub const SETTINGS: &[SettingSpec] = specs![
     "system_prompt": "a text in place of those instructions",
     "instructions": "a text after those instructions",
     "tools"[list]: "the tools that the model is given, of bash, read, search, edit, write, submit; left out: all",
-    "edit_format": "how files are changed: replace (a text by another), whole (a file as a whole, no edit tool); left out: replace",
+    "edit_format": "how files are changed: replace (a text by another), patch (several changes at once, as apply_patch takes them), whole (a file as a whole, no edit tool); left out: replace",
     "plan": "on: sub-goals are written down first; left out: off, or on where goal is require",
     "review": "on: what was done is looked at with fresh eyes before it is handed in; left out: off",
     "review_rounds": "how often the review may send work back; left out: 2",
@@ -103,6 +103,8 @@ pub enum Goal {
 pub enum EditFormat {
     /// One text by another.
     Replace,
+    /// Several places of several files at once.
+    Patch,
     /// Files as a whole.
     Whole,
 }
@@ -206,9 +208,9 @@ impl Settings {
         given: &BTreeMap<String, Value>,
     ) -> Result<Settings, SettingError> {
         let values = Values::new(given, SETTINGS)?;
-        let edit_format = values
-            .choice("edit_format", &[("replace", EditFormat::Replace), ("whole", EditFormat::Whole)])?;
-        let edit_format = edit_format.unwrap_or(EditFormat::Replace);
+        let formats =
+            [("replace", EditFormat::Replace), ("patch", EditFormat::Patch), ("whole", EditFormat::Whole)];
+        let edit_format = values.choice("edit_format", &formats)?.unwrap_or(EditFormat::Replace);
         let test_command = values.text("test_command")?;
         let goals = [("off", Goal::Off), ("advise", Goal::Advise), ("require", Goal::Require)];
         let by_test = if test_command.is_some() { Goal::Require } else { Goal::Off };

@@ -1,12 +1,14 @@
-//! `edit`: one text in a file by another, exactly; what does not match is answered with what would.
+//! `edit`: one text in a file by another, exactly; what does not match is answered with what would. Or by a patch, where the
+//! variant asks for that.
 
 use async_trait::async_trait;
 use harness_sandbox::SandboxError;
 use serde_json::{Map, Value, json};
 
 use super::nearest::nearest;
-use super::{Desk, Found, Input, Output, Private, Tool};
+use super::{Desk, Found, Input, Output, Private, Tool, patch};
 use crate::Settings;
+use crate::settings::EditFormat;
 use crate::wires::ToolSpec;
 
 /// Lines of context that are shown after an edit.
@@ -21,7 +23,16 @@ impl Tool for Edit {
         "edit"
     }
 
-    fn spec(&self, _settings: &Settings) -> ToolSpec {
+    fn spec(&self, settings: &Settings) -> ToolSpec {
+        if settings.edit_format == EditFormat::Patch {
+            return ToolSpec {
+                name: "edit",
+                about: patch::FORM.to_owned(),
+                schema: json!({"type": "object", "properties": {
+                    "patch": {"type": "string", "description": "from `*** Begin Patch` to `*** End Patch`"}
+                }, "required": ["patch"]}),
+            };
+        }
         ToolSpec {
             name: "edit",
             about: "Replaces a text in a file by another. `old_string` must be in the file exactly once, with all its spaces and \
@@ -41,6 +52,12 @@ impl Tool for Edit {
 impl Private for Edit {
     async fn run(&self, desk: &mut Desk<'_>, input: &Map<String, Value>) -> Result<Output, SandboxError> {
         let input = Input(input);
+        if desk.spec.settings.edit_format == EditFormat::Patch {
+            return match input.text("patch") {
+                Ok(text) => patch::apply(desk, text).await,
+                Err(output) => Ok(output),
+            };
+        }
         let asked = (|| {
             Ok((
                 input.text("path")?,

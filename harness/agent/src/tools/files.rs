@@ -28,6 +28,9 @@ cat \"$1\"";
 const WRITE: &str = "folder=$(dirname \"$1\")
 if [ ! -d \"$folder\" ]; then mkdir -p \"$folder\" || exit 1; fi
 cat > \"$1\"";
+const MOVE: &str = "folder=$(dirname \"$2\")
+if [ ! -d \"$folder\" ]; then mkdir -p \"$folder\" || exit 1; fi
+mv -n -- \"$1\" \"$2\"";
 
 impl Desk<'_> {
     /// Reads what is at a path from the root.
@@ -51,11 +54,32 @@ impl Desk<'_> {
         path: &str,
         bytes: &[u8],
     ) -> Result<Result<(), String>, SandboxError> {
-        let result = self.script(WRITE, &[path], Some(bytes), 1024).await?;
+        self.done(WRITE, &[path], Some(bytes), "written").await
+    }
+
+    /// Removes a file; `Err` is a sentence for the model.
+    pub(super) async fn remove_file(&self, path: &str) -> Result<Result<(), String>, SandboxError> {
+        self.done("rm -- \"$1\"", &[path], None, "removed").await
+    }
+
+    /// Gives a file another path, where nothing is yet; `Err` is a sentence for the model.
+    pub(super) async fn move_file(&self, from: &str, to: &str) -> Result<Result<(), String>, SandboxError> {
+        self.done(MOVE, &[from, to], None, "moved").await
+    }
+
+    async fn done(
+        &self,
+        script: &str,
+        paths: &[&str],
+        bytes: Option<&[u8]>,
+        what: &str,
+    ) -> Result<Result<(), String>, SandboxError> {
+        let result = self.script(script, paths, bytes, 1024).await?;
         if result.exit.success() {
             return Ok(Ok(()));
         }
-        Ok(Err(format!("{path} cannot be written: {}", why(result.exit, &result.stderr.text()))))
+        let why = why(result.exit, &result.stderr.text());
+        Ok(Err(format!("{} cannot be {what}: {why}", paths[0])))
     }
 }
 

@@ -6,6 +6,7 @@ mod desk;
 mod edit;
 mod files;
 mod nearest;
+mod patch;
 mod read;
 mod search;
 mod submit;
@@ -158,7 +159,7 @@ mod tests {
                 assert!(properties.contains_key(required.as_str().unwrap()), "{}", tool.name());
             }
         }
-        let helpers = ["mod.rs", "desk.rs", "files.rs", "nearest.rs"];
+        let helpers = ["mod.rs", "desk.rs", "files.rs", "nearest.rs", "patch.rs"];
         let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/tools")).unwrap();
         let files =
             folder.filter(|file| !helpers.contains(&file.as_ref().unwrap().file_name().to_str().unwrap()));

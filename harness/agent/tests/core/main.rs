@@ -7,6 +7,7 @@ mod budgets;
 mod finishing;
 mod gateway;
 mod overhead;
+mod patches;
 mod rules;
 mod shells;
 mod starter;

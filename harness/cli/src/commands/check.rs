@@ -100,6 +100,7 @@ pub fn suite(mut context: Context, options: CheckSuite) -> Result<Exit, Failure>
             invalid: selection.invalid,
             skipped: skipped.clone(),
             models: (BTreeMap::new(), None),
+            tools: BTreeMap::new(),
             env_pass: Vec::new(),
         };
         let manifest = plan::manifest(selected, &context.settings, &*backend)?;

@@ -18,7 +18,7 @@ pub fn clean(context: &Context, options: &Clean) -> Result<Exit, Failure> {
         let open = sandbox::options(context)?;
         // A backend that does not open here has nothing here either; `doctor` says why.
         let Ok(backend) = runtime.block_on(kind.open(open)) else { continue };
-        let filter = ReapFilter { run: None, dry_run: options.dry_run };
+        let filter = ReapFilter { run: None, dry_run: options.dry_run, waiting: true };
         let reaped =
             runtime.block_on(backend.reap(filter)).map_err(|error| Failure::of(Exit::Unexpected, &error))?;
         removed.extend(reaped.sandboxes.into_iter().map(|id| format!("{} {id}", kind.name())));

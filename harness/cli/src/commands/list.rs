@@ -68,7 +68,7 @@ fn agents() -> Vec<Value> {
         |spec: &harness_engine::agents::SettingSpec| json!({"name": spec.name, "about": spec.about});
     harness_engine::agents::AGENTS
         .iter()
-        .map(|kind| json!({"name": kind.name(), "about": kind.about(), "settings": kind.settings().iter().map(setting).collect::<Vec<_>>()}))
+        .map(|kind| json!({"name": kind.name(), "about": kind.about(), "version": kind.version(), "settings": kind.settings().iter().map(setting).collect::<Vec<_>>()}))
         .collect()
 }
 
@@ -111,7 +111,8 @@ fn table(rows: &[Value]) -> String {
             .or_else(|| text(row, "invalid").map(|why| format!("invalid: {why}")))
             .or_else(|| text(row, "created"))
             .unwrap_or_default();
-        let line = format!("{name:<width$}  {of}{}{about}", traits.concat());
+        let version = text(row, "version").map(|version| format!(" ({version})")).unwrap_or_default();
+        let line = format!("{name:<width$}  {of}{}{about}{version}", traits.concat());
         out.push_str(&fitted(line.trim_end()));
         out.push('\n');
         let settings = || row.get("settings").and_then(Value::as_array).into_iter().flatten();

@@ -16,6 +16,7 @@ mod run;
 mod sandbox;
 mod select;
 mod show;
+mod trajectory;
 
 use crate::args::{Check, Cli, Command, New, Run};
 use crate::exit::{Exit, Failure};

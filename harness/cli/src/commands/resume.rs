@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use harness_core::manifest::Manifest;
+use harness_core::manifest::{Manifest, ToolsNote};
 use harness_core::{Task, TaskId};
 use harness_engine::{ModelsSpec, RunDir, RunDirError};
 
@@ -63,6 +63,7 @@ pub fn resume(mut context: Context, options: Resume) -> Result<Exit, Failure> {
     let backend = runtime.block_on(sandbox::open(&context))?;
     let prepared = models::prepare(&context.settings, &cells, &tasks)?;
     let models = prepared.map(|prepared| same_models(&manifest, prepared)).transpose()?;
+    same_tools(&manifest, &plan::install(&context.settings, &cells)?)?;
     let display = Display::choose(json);
     let job = Job { run: manifest.run, dir, trials, tasks, cells, backend, models, display };
     Ok(execute(&context, &runtime, job)?.exit)
@@ -88,6 +89,20 @@ fn same_models(manifest: &Manifest, prepared: Prepared) -> Result<ModelsSpec, Fa
         ));
     }
     Ok(prepared.spec)
+}
+
+/// The agents' programs are what they were.
+fn same_tools(manifest: &Manifest, now: &BTreeMap<String, ToolsNote>) -> Result<(), Failure> {
+    for (variant, then) in &manifest.tools {
+        if now.get(variant).map(|now| &now.digest) != Some(&then.digest) {
+            let message = format!(
+                "what is installed as {} {} for {variant} changed since the run began",
+                then.program, then.version
+            );
+            return Err(Failure::new(Exit::Invalid, message).hint("start a new run"));
+        }
+    }
+    Ok(())
 }
 
 /// The host variables that tasks may read, when they still hold what they held.

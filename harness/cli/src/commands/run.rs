@@ -15,15 +15,16 @@ use crate::args::{Network, RunOptions};
 use crate::exit::{Exit, Failure};
 use crate::live::Display;
 use crate::models::{self, Prepared};
-use crate::plan::{self, AgentArg, Selected};
-use crate::{printer, signals};
+use crate::plan::{self, Selected};
+use crate::variants::{self, AgentArg};
+use crate::{estimate, printer, signals};
 
 /// Runs agents over what was named.
 pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> Result<Exit, Failure> {
     let json = context.table_or_json()?;
     flags(&mut context, &options);
-    let given = plan::agent_args(std::env::args().skip(1))?;
-    let by_default = given.is_empty();
+    let given = variants::agent_args(std::env::args().skip(1))?;
+    let by_default = given.is_empty() && options.experiment.is_none();
     let script = by_default.then(|| bundled_script(&sources)).flatten().filter(|_| options.model.is_empty());
     // A key that lies about never spends: only a model that was named does.
     let models = script.clone().map_or(options.model.clone(), |script| vec![script]);
@@ -32,7 +33,15 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         (true, false) => vec![named("core")],
         (true, true) => ["oracle", "noop"].map(named).into(),
     };
-    let cells = plan::cells(&agents, &models)?;
+    let experiment = match &options.experiment {
+        Some(file) => variants::from_file(file, &options.model)?,
+        None => variants::experiment(&agents, &models)?,
+    };
+    if let Some(attempts) = &experiment.attempts {
+        context.settings.file("attempts", attempts.value, &attempts.source);
+    }
+    // Before anything is looked at: a slip in an experiment is said at once.
+    let mut cells = variants::cells(&experiment, context.settings.agents())?;
     let asked = Asked {
         sources: sources.clone(),
         filter: options.filter.clone(),
@@ -41,6 +50,9 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         keep_going: options.keep_going,
     };
     let selection = select::select(&mut context, &asked)?;
+    if context.settings.suite_agents(&selection.agents) {
+        cells = variants::cells(&experiment, context.settings.agents())?;
+    }
     let runtime = runtime()?;
     let backend = runtime.block_on(sandbox::open(&context))?;
     let (tasks, skipped) = plan::admit(
@@ -63,7 +75,7 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
     let trials = select::trials(&context, &tasks, &cells)?;
     if options.dry_run {
         let needs = runtime.block_on(images::needed(&*backend, &tasks));
-        return dry_run(&trials, &needs, json);
+        return dry_run(&trials, &cells, &needs, json);
     }
 
     // Whatever is wrong with the settings is said before anything is on disk.
@@ -73,6 +85,12 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         Some(Prepared { spec, notes, prices }) => (Some(spec), (notes, Some(prices))),
         None => (None, (BTreeMap::new(), None)),
     };
+    if let Some(models) = &models {
+        estimate::lines(&context.settings, &cells, &trials, models)
+            .iter()
+            .for_each(|line| printer::say(line));
+    }
+    let tools = plan::install(&context.settings, &cells)?;
     let name = options.run_id.clone().unwrap_or_else(|| plan::run_name(&selection.name));
     let run =
         RunId::new(&name).map_err(|error| Failure::new(Exit::Usage, format!("--run-id {name}: {error}")))?;
@@ -92,6 +110,7 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
         skipped,
         env_pass: options.env_pass.clone(),
         models: noted,
+        tools,
     };
     let manifest = plan::manifest(selected, &context.settings, &*backend)?;
     let (run, dir) = make_dir(&context, manifest, &trials, options.run_id.is_some())?;
@@ -166,21 +185,40 @@ pub fn make_dir(
     unreachable!("the loop ends by returning")
 }
 
-/// Trials are the data; what would be made for them is talk.
-fn dry_run(trials: &[Planned], needs: &[String], json: bool) -> Result<Exit, Failure> {
+/// Trials are the data, with JSON each with its variant's settings; variants and what would be made for them are talk.
+fn dry_run(trials: &[Planned], cells: &[Cell], needs: &[String], json: bool) -> Result<Exit, Failure> {
     for planned in trials {
         let line = if json {
-            harness_core::journal::line(planned)
+            let variant = cells.iter().find(|cell| cell.variant.name == planned.id.variant);
+            harness_core::journal::line(&DryTrial {
+                planned,
+                agent: variant.map(|cell| cell.variant.agent.as_str()),
+                model: variant.and_then(|cell| cell.variant.model.as_deref()),
+                settings: variant.map(|cell| &cell.variant.settings),
+            })
         } else {
             format!("{}\n", printer::plain(&planned.id.path())).into_bytes()
         };
         printer::raw(&line);
+    }
+    if !json {
+        variants::list(cells).iter().for_each(|line| printer::say(line));
     }
     for line in needs {
         printer::say(line);
     }
     printer::say(&format!("{} would be run", printer::plural(trials.len(), "trial")));
     Ok(Exit::Completed)
+}
+
+/// A trial that would be run.
+#[derive(serde::Serialize)]
+struct DryTrial<'a> {
+    #[serde(flatten)]
+    planned: &'a Planned,
+    agent: Option<&'a str>,
+    model: Option<&'a str>,
+    settings: Option<&'a BTreeMap<String, serde_json::Value>>,
 }
 
 /// A run that is ready to go, from a fresh plan or from a directory.
@@ -281,8 +319,10 @@ pub fn execute_quietly(
             printer::warn(&format!("could not look for what crashes left: {error}"));
         }
         let ended = harness_engine::execute(spec).await;
+        // What a trial that is not finished left is for whoever resumes the run.
+        let over = ended.as_ref().is_ok_and(harness_engine::RunEnd::complete);
         // Trials that were dropped have sandboxes that are being removed behind our back: see to the end of it.
-        let filter = harness_sandbox::ReapFilter { run: Some(run), dry_run: false };
+        let filter = harness_sandbox::ReapFilter { run: Some(run), dry_run: false, waiting: over };
         let swept = tokio::time::timeout(std::time::Duration::from_secs(3), backend.reap(filter)).await;
         if !matches!(swept, Ok(Ok(_))) {
             printer::warn("not everything that the trials used was removed yet; the next run or `harness clean` does it");

@@ -37,6 +37,8 @@ pub struct Found {
     pub tasks: Vec<Task>,
     /// What could not be read.
     pub invalid: Vec<InvalidTask>,
+    /// What the suite says of agents.
+    pub agents: suites::defaults::AgentDefaults,
 }
 
 /// Finds the tasks, says what is odd, and refuses to go on with what is wrong unless told to.
@@ -88,7 +90,7 @@ pub fn select(context: &mut Context, asked: &Asked) -> Result<Found, Failure> {
     }
     suite_defaults(context, &selection.defaults);
     let invalid = selection.invalid.iter().map(datasets::InvalidTask::note).collect();
-    Ok(Found { name: selection.name, tasks: selection.tasks, invalid })
+    Ok(Found { name: selection.name, tasks: selection.tasks, invalid, agents: selection.defaults.agents })
 }
 
 fn suite_defaults(context: &mut Context, defaults: &Defaults) {

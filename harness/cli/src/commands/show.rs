@@ -5,17 +5,20 @@ use reports::Results;
 use serde_json::json;
 
 use super::select::{self, Asked};
-use super::{Context, report};
+use super::{Context, report, trajectory};
 use crate::args::Show;
 use crate::exit::{Exit, Failure};
 use crate::printer;
 
 /// Shows.
 pub fn show(context: &Context, what: Show) -> Result<Exit, Failure> {
+    if let Show::Trial { run, trial, trajectory: true } = what {
+        return trajectory::show(context, &run, &trial);
+    }
     let json = context.table_or_json()?;
     match what {
         Show::Run { run } => show_run(context, &run, json),
-        Show::Trial { run, trial } => show_trial(context, &run, &trial, json),
+        Show::Trial { run, trial, .. } => show_trial(context, &run, &trial, json),
         Show::Task { task } => show_task(context, task, json),
         Show::Settings => show_settings(context, json),
     }
@@ -73,7 +76,7 @@ fn show_trial(context: &Context, run: &str, trial: &str, json: bool) -> Result<E
 }
 
 /// `TASK`, `TASK/VARIANT` or `TASK/VARIANT/ATTEMPT`, which must mean one trial.
-fn find(results: &Results, wanted: &str) -> Result<TrialId, Failure> {
+pub(super) fn find(results: &Results, wanted: &str) -> Result<TrialId, Failure> {
     let parts: Vec<&str> = wanted.trim_end_matches('/').split('/').collect();
     let finished =
         results.trials.iter().map(|trial| (trial.task.as_str(), trial.variant.as_str(), trial.attempt));

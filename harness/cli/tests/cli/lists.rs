@@ -22,7 +22,7 @@ fn everything_can_be_listed_for_people() {
              system_prompt  a text in place of those instructions
              instructions  a text after those instructions
              tools  the tools that the model is given, of bash, read, search, edit, write, submit; left out: all
-             edit_format  how files are changed: replace (a text by another), whole (a file as a whole, no edit tool); left out: replace
+             edit_format  how files are changed: replace (a text by another), patch (several changes at once, as apply_patch takes them), whole (a file as a whole, no edit tool); left out: replace
              plan  on: sub-goals are written down first; left out: off, or on where goal is require
              review  on: what was done is looked at with fresh eyes before it is handed in; left out: off
              review_rounds  how often the review may send work back; left out: 2

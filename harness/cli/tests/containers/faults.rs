@@ -12,7 +12,7 @@ use crate::private::PrivateEngine;
 use crate::room::until;
 
 /// A word that nobody had before, so that an image of it is nowhere.
-fn unique(what: &str) -> String {
+pub fn unique(what: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
     format!("{what}-{}-{now}", std::process::id())
 }

@@ -7,6 +7,7 @@ mod faults;
 mod features;
 mod place;
 mod private;
+mod reattach;
 #[path = "../cli/room.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod room;

@@ -139,6 +139,10 @@ impl Agent for Command {
         self.tools.iter().map(mount).collect()
     }
 
+    fn lives_inside(&self) -> bool {
+        matches!(self.program, Program::Inside(_))
+    }
+
     async fn set_up(&self, session: &Session<'_>) -> Result<Option<AgentReport>, SandboxError> {
         let Some(setup) = &self.setup else { return Ok(None) };
         let process = ProcessSpec {
@@ -243,7 +247,7 @@ impl Command {
             Ok(None) | Err(SandboxError::TooLarge { .. } | SandboxError::Inside { .. }) => Default::default(),
             Err(error) => return Err(error),
         };
-        Ok(AgentReport { exit, usage, cost, message })
+        Ok(AgentReport { exit, usage, cost, message, findings: Vec::new() })
     }
 }
 

@@ -14,7 +14,7 @@ use harness_agent::settings::{SETTINGS, Support, support};
 use harness_agent::wires::{DIALECTS, Dialect};
 use harness_agent::{Fault, Job, Settings, atif, events, show};
 use harness_core::{AgentExit, NanoUsd};
-use harness_gateway::budget::Scope;
+use harness_gateway::budget::{Limits, Scope};
 use harness_sandbox::SandboxError;
 use serde_json::Value;
 
@@ -131,6 +131,12 @@ impl Agent for Core {
         false
     }
 
+    /// Reserved at the gateway before each request: looked at afterwards alone, the last request would go beyond them.
+    fn limits(&self) -> Limits {
+        let nano_usd = self.settings.max_cost.and_then(|most| u64::try_from(most.0).ok());
+        Limits { nano_usd, tokens: self.settings.max_tokens, ..Limits::default() }
+    }
+
     async fn work(&self, session: &Session<'_>) -> Result<AgentReport, SandboxError> {
         let crashed = |message: String| AgentReport {
             message: Some(message),
@@ -187,6 +193,7 @@ impl Agent for Core {
                 usage: report.usage,
                 cost: None,
                 message: Some(report.reason).filter(|reason| !reason.is_empty()),
+                findings: Vec::new(),
             }),
             Err(Fault::Sandbox(error)) => Err(error),
             // The gateway knows what became of the provider, and whose fault it is.

@@ -1,10 +1,14 @@
 //! Agents: what can be told to solve a task. The trait stands beside the list of its implementations.
 
+mod claude_code;
+mod codex;
 mod command;
 mod core;
 mod host_program;
+mod mini_swe_agent;
 mod noop;
 mod oracle;
+mod programs;
 mod script;
 pub mod settings;
 
@@ -14,16 +18,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use harness_core::{AgentExit, NanoUsd, Step, Task, Usage};
+use harness_core::manifest::ToolsNote;
+use harness_core::{AgentExit, Finding, NanoUsd, Step, Task, Usage};
+use harness_gateway::budget::Limits;
 use harness_sandbox::{ReadOnlyMount, Sandbox, SandboxError};
 
 pub use crate::models::{Endpoint, ModelAccess};
+pub use crate::tools::ToolsError;
+pub use programs::speaks_none_of;
 pub use settings::{SettingError, SettingSpec};
 
 pub(crate) use script::script_argv;
 
 /// All agents, in the order in which `list agents` shows them.
-pub const AGENTS: &[&dyn AgentKind] = &[&core::CoreKind, &oracle::Oracle, &noop::Noop, &command::CommandKind];
+pub const AGENTS: &[&dyn AgentKind] = &[
+    &core::CoreKind,
+    &oracle::Oracle,
+    &noop::Noop,
+    &command::CommandKind,
+    &codex::CodexKind,
+    &claude_code::ClaudeCodeKind,
+    &mini_swe_agent::MiniSweAgentKind,
+];
 
 /// The agent of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn AgentKind> {
@@ -36,6 +52,10 @@ pub trait AgentKind: Sync {
     fn name(&self) -> &'static str;
     /// One line for `list agents`.
     fn about(&self) -> &'static str;
+    /// The version of the program that it runs by default, where it is a program of others.
+    fn version(&self) -> Option<&'static str> {
+        None
+    }
     /// The settings that it takes; anything else is refused by name.
     fn settings(&self) -> &'static [SettingSpec] {
         &[]
@@ -58,6 +78,20 @@ pub trait AgentKind: Sync {
 /// A configured agent. One value serves all trials of its variant at once.
 #[async_trait]
 pub trait Agent: Send + Sync {
+    /// Installs what it needs on the host, below the harness's own `state`, unless that is there; once, before any trial starts and
+    /// anything is spent. It may take minutes; `say` is told so. What was installed goes into the manifest.
+    ///
+    /// # Errors
+    /// [`ToolsError`]: it cannot be installed, or is not what was asked for.
+    fn install(&self, _state: &Path, _say: &dyn Fn(&str)) -> Result<Option<ToolsNote>, ToolsError> {
+        Ok(None)
+    }
+
+    /// The wires that it can ask its model over; empty when any will do.
+    fn wires(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Host folders that every sandbox of its trials shows read-only.
     fn mounts(&self) -> Vec<ReadOnlyMount> {
         Vec::new()
@@ -67,6 +101,17 @@ pub trait Agent: Send + Sync {
     /// inside: what it starts there cannot spend.
     fn asks_from_inside(&self) -> bool {
         true
+    }
+
+    /// What each of its trials may use at most, by its own settings: the gateway keeps it, beside the run's own limits.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+
+    /// Whether all of its work is in processes inside the sandbox: then it goes on after this process was killed, where the sandbox
+    /// lives on. [`Agent::work`] is called again then, and has to ask for the same processes in the same order until then.
+    fn lives_inside(&self) -> bool {
+        self.asks_from_inside()
     }
 
     /// Whether it can try this task at all; `Err` is a sentence that says why not.
@@ -139,12 +184,14 @@ pub struct AgentReport {
     pub cost: Option<NanoUsd>,
     /// A sentence for people.
     pub message: Option<String>,
+    /// What was seen of it that touches trust in its result.
+    pub findings: Vec<Finding>,
 }
 
 impl AgentReport {
     /// Ended in this way; nothing known about tokens.
     pub fn ended(exit: AgentExit) -> AgentReport {
-        AgentReport { exit, usage: Usage::default(), cost: None, message: None }
+        AgentReport { exit, usage: Usage::default(), cost: None, message: None, findings: Vec::new() }
     }
 }
 
@@ -166,9 +213,10 @@ mod tests {
     #[test]
     fn every_agent_file_is_in_the_list() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/agents");
-        let helpers = ["mod.rs", "settings.rs", "script.rs", "host_program.rs"];
+        let helpers = ["mod.rs", "settings.rs", "script.rs", "host_program.rs", "programs.rs"];
         let files = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
-        let agents: Vec<_> = files.filter(|name| !helpers.contains(&name.as_str())).collect();
+        let is_agent = |name: &String| !helpers.contains(&name.as_str()) && !name.ends_with("_tests.rs");
+        let agents: Vec<_> = files.filter(is_agent).collect();
         assert_eq!(agents.len(), AGENTS.len(), "{agents:?}");
     }
 }

@@ -15,6 +15,13 @@ pub struct SettingSpec {
     pub kind: SettingKind,
 }
 
+impl SettingSpec {
+    /// One that holds a text.
+    pub const fn text(name: &'static str, about: &'static str) -> SettingSpec {
+        SettingSpec { name, about, kind: SettingKind::Text }
+    }
+}
+
 /// What a setting holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingKind {

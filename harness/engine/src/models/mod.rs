@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use harness_core::{TaskId, TrialId, VariantName};
-use harness_gateway::budget::{Budgets, Ledger, Refusal, Resource, Scope};
+use harness_gateway::budget::{Budgets, Ledger, Limits, Refusal, Resource, Scope};
 use harness_gateway::proxy::{Access, Caller, Gateway, GatewayThread, Health, Parts, Upstream};
 use harness_gateway::recording::{Mode, Pace, Recorder, Recording};
 use harness_gateway::redact::Redactor;
@@ -248,6 +248,11 @@ impl Models {
     /// The budget that stopped a trial, if one did.
     pub(crate) fn stopped_by(&self, trial: &str) -> Option<Refusal> {
         self.gateway.ledger().stopped_by(trial).cloned()
+    }
+
+    /// Limits a trial beside what limits every trial.
+    pub(crate) fn limit(&self, trial: &str, limits: Limits) {
+        self.gateway.ledger().limit_trial(trial, limits);
     }
 
     /// Whether a trial may begin: not while a provider of its is down, unless nothing runs that would notice its return.

@@ -12,6 +12,7 @@ use harness_core::{
 };
 use harness_sandbox::{Image, Sandbox};
 
+use super::again::Taken;
 use super::entrypoint::Entrypoint;
 use super::limits::{HANDLING, waits_for, within};
 use super::networks::Mark;
@@ -33,6 +34,8 @@ pub(crate) struct Details {
     pub(crate) network: Option<Connections>,
     pub(crate) integrity: Vec<Finding>,
     pub(crate) sandbox: Option<SandboxNote>,
+    /// It went on with what a harness that was killed had begun.
+    pub(crate) reattached: bool,
     /// It failed by our fault in a way that trying again does not mend.
     pub(crate) lasting: bool,
     /// The sandbox was lost while the agent worked or after.
@@ -66,7 +69,7 @@ pub(super) struct Attempt {
 }
 
 /// Runs one try to its end.
-pub(super) async fn run(context: Arc<TrialContext>, number: u32) -> TryResult {
+pub(super) async fn run(context: Arc<TrialContext>, number: u32, taken: Option<Taken>) -> TryResult {
     let began = Instant::now();
     let mut attempt = Attempt {
         context,
@@ -85,7 +88,7 @@ pub(super) async fn run(context: Arc<TrialContext>, number: u32) -> TryResult {
         replayed: false,
         details: Details::default(),
     };
-    let outcome = match attempt.phases().await {
+    let outcome = match attempt.phases(taken).await {
         Ok(outcome) => outcome,
         Err((phase, stop)) => {
             attempt.details.lasting = stop.lasting;
@@ -124,7 +127,7 @@ impl Attempt {
         self.phase_began = Instant::now();
     }
 
-    async fn phases(&mut self) -> Result<Outcome, (Phase, Stop)> {
+    async fn phases(&mut self, taken: Option<Taken>) -> Result<Outcome, (Phase, Stop)> {
         self.enter(Phase::Prepare);
         std::fs::create_dir_all(&self.context.dir).map_err(|error| {
             let reason = format!("cannot make {}: {error}", self.context.dir.display());
@@ -132,12 +135,24 @@ impl Attempt {
         })?;
         self.identify().map_err(|stop| (Phase::Prepare, stop))?;
         let limit = waits_for(&self.context, &self.context.task.environment) + HANDLING;
-        let began = within(limit, Phase::Prepare, self.begin()).await;
-        let (sandbox, image) = began.map_err(|stop| (Phase::Prepare, stop))?;
-        let result = match within(HANDLING, Phase::Prepare, self.tools(&*sandbox, &image)).await {
-            Ok(()) => self.steps(&sandbox, &image).await,
-            Err(stop) => Err(stop),
+        let (sandbox, image, result) = match taken {
+            Some(taken) => {
+                let (sandbox, image) = (taken.sandbox.clone(), taken.image.clone());
+                self.go_on(&taken);
+                let result = self.steps(&sandbox, &image, Some(taken)).await;
+                (sandbox, image, result)
+            }
+            None => {
+                let began = within(limit, Phase::Prepare, self.begin()).await;
+                let (sandbox, image) = began.map_err(|stop| (Phase::Prepare, stop))?;
+                let result = match within(HANDLING, Phase::Prepare, self.tools(&*sandbox, &image)).await {
+                    Ok(()) => self.steps(&sandbox, &image, None).await,
+                    Err(stop) => Err(stop),
+                };
+                (sandbox, image, result)
+            }
         };
+        drop(image);
         let result = result.map_err(|stop| (self.phase, stop));
         self.enter(Phase::Teardown);
         let destroyed = tokio::time::timeout(Duration::from_secs(60), sandbox.destroy()).await;
@@ -177,6 +192,29 @@ impl Attempt {
         let context = self.context.clone();
         let environment = context.task.environment.clone();
         let image = self.image(&environment).await?;
+        self.describe(&image);
+        let sandbox = context.backend.create(context.whose().agents_sandbox(image.clone())).await?;
+        self.entrypoint = Entrypoint::start(&sandbox, &image, &context.dir.join("entrypoint.log"));
+        Ok((sandbox, image))
+    }
+
+    /// A sandbox that was taken over, with its agent at work in it.
+    fn go_on(&mut self, taken: &Taken) {
+        self.describe(&taken.image);
+        let log = self.context.dir.join("entrypoint.log");
+        self.entrypoint = Entrypoint::start(&taken.sandbox, &taken.image, &log);
+        self.details.reattached = true;
+        let times = if taken.times == 1 { String::new() } else { format!(", {} times by now", taken.times) };
+        let detail = format!(
+            "the harness was killed while the agent worked{times}; the agent went on in its sandbox {}",
+            taken.sandbox.id()
+        );
+        self.note("reattached", Severity::Info, detail);
+    }
+
+    /// Notes what its sandbox is.
+    fn describe(&mut self, image: &Image) {
+        let context = self.context.clone();
         let steps = &context.task.steps;
         let first = steps.first().expect("a task has at least one step");
         let network = self.agent_network(first);
@@ -188,8 +226,10 @@ impl Attempt {
             verifier_network: other.map(|mode| mode.to_string()),
             weaknesses: context.backend.caps().weaknesses.iter().chain(&image.weaknesses).cloned().collect(),
         });
-        let sandbox = context.backend.create(context.whose().agents_sandbox(image.clone())).await?;
-        self.entrypoint = Entrypoint::start(&sandbox, &image, &context.dir.join("entrypoint.log"));
-        Ok((sandbox, image))
+    }
+
+    /// Counts time of a phase that passed before this process had a part in it.
+    pub(super) fn add_earlier(&mut self, phase: Phase, since_ms: i64) {
+        *self.durations.of_mut(phase) += u64::try_from(now_ms() - since_ms).unwrap_or(0);
     }
 }

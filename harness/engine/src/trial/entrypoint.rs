@@ -8,6 +8,7 @@ use harness_core::Severity;
 use harness_sandbox::{ExecSpec, Image, OutputSpec, ProcessSpec, Sandbox};
 use tokio::task::JoinHandle;
 
+use super::again;
 use super::attempt::Attempt;
 
 /// What an entrypoint gets to run in the end.
@@ -32,8 +33,9 @@ impl Entrypoint {
         }
         let argv = image.entrypoint.iter().map(String::as_str).chain(IDLE);
         let output = OutputSpec { head: 512, tail: 512, file: Some(log.to_owned()), file_limit: LOG_LIMIT };
-        let spec =
-            ExecSpec { stdout: output.clone(), stderr: output, ..ExecSpec::new(ProcessSpec::new(argv)) };
+        // After a crash of ours the one that runs already is found.
+        let process = ProcessSpec { kept: Some(again::ENTRYPOINT), ..ProcessSpec::new(argv) };
+        let spec = ExecSpec { stdout: output.clone(), stderr: output, ..ExecSpec::new(process) };
         let sandbox = Arc::clone(sandbox);
         Some(Entrypoint(tokio::spawn(async move {
             match sandbox.exec(spec).await {

@@ -1,12 +1,15 @@
 //! One trial, from its sandbox to its record: prepare → solve → capture → verify → teardown, tried again when we broke it.
 
+mod again;
 mod artifacts;
 mod attempt;
 mod capture;
 mod diff;
 mod direct;
+mod durable;
 mod entrypoint;
 mod environment;
+mod left;
 mod limits;
 mod networks;
 mod packages;
@@ -61,6 +64,8 @@ pub(crate) struct TrialContext {
     pub(crate) models: Option<Arc<Models>>,
     /// Tries of earlier processes.
     pub(crate) earlier: Vec<TryRecord>,
+    /// Whether the last of them was under way as its process ended.
+    pub(crate) interrupted: bool,
     /// Set once the task's tools were found; shared by all its trials.
     pub(crate) tools_seen: Arc<OnceLock<()>>,
 }
@@ -98,6 +103,7 @@ impl TryResult {
             cost: self.cost,
             reported: self.reported,
             cut_by: self.details.cut_by.clone(),
+            reattached: self.details.reattached,
             durations: self.durations,
         }
     }
@@ -110,16 +116,22 @@ pub(crate) async fn run_trial(context: Arc<TrialContext>) -> Ended {
     let mut tries = context.earlier.clone();
     let first = tries.len() as u32 + 1;
     let mut lost = 0;
+    let mut taken = tokio::select! {
+        biased;
+        () = context.cancel.reached(Stage::Kill) => return Ended::Interrupted,
+        taken = again::take_up(&context, &mut tries) => taken,
+    };
     loop {
         let number = tries.len() as u32 + 1;
-        if number > 1 {
+        // What is gone on with goes on in the same files.
+        if number > 1 && taken.is_none() {
             set_aside(&context.dir, number - 1);
         }
         context.journal.write(Event::TrialStarted { id: context.id.clone(), number });
         let result = tokio::select! {
             biased;
             () = context.cancel.reached(Stage::Kill) => return Ended::Interrupted,
-            result = guarded(context.clone(), number) => result,
+            result = guarded(context.clone(), number, taken.take()) => result,
         };
         if let Some(reason) = result.details.missing_tool {
             return Ended::Skipped(reason);
@@ -201,10 +213,10 @@ impl Trouble {
 }
 
 /// A panic in a try is our fault and ends that try alone.
-async fn guarded(context: Arc<TrialContext>, number: u32) -> TryResult {
+async fn guarded(context: Arc<TrialContext>, number: u32, taken: Option<again::Taken>) -> TryResult {
     let began = Instant::now();
     let (models, trial) = (context.models.clone(), context.id.path());
-    let task = tokio::spawn(attempt::run(context, number));
+    let task = tokio::spawn(attempt::run(context, number, taken));
     // Dropping a join handle does not end its task, so the kill must go through an abort.
     let abort = AbortOnDrop(task.abort_handle());
     let joined = task.await;

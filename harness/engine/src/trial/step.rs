@@ -7,7 +7,9 @@ use harness_core::{AgentExit, Phase, Severity, Step};
 use harness_grading::{Rewards, TestReport};
 use harness_sandbox::{Change, Image, Sandbox, SandboxError};
 
+use super::again::Taken;
 use super::attempt::Attempt;
+use super::durable::Durable;
 use super::limits::{HANDLING, LAST_RESORT, PhaseLimits, within};
 use super::ready::Setting;
 use super::stop::Stop;
@@ -27,11 +29,14 @@ impl Attempt {
         sandbox: &Arc<dyn Sandbox>,
         image: &Arc<Image>,
         step: &Step,
+        taken: Option<Taken>,
     ) -> Result<Result<Judged, String>, Stop> {
         let context = self.context.clone();
         let place = Setting::of(&context, image, step);
         let limits = PhaseLimits::of(&context, step);
-        within(limits.prepare, Phase::Prepare, self.make_ready(&**sandbox, &place, step)).await?;
+        if taken.is_none() {
+            within(limits.prepare, Phase::Prepare, self.make_ready(&**sandbox, &place, step)).await?;
+        }
         self.look_at_entrypoint().await;
         let mut session = Session {
             model: None,
@@ -44,23 +49,47 @@ impl Attempt {
             timeout: context.settings.agent_timeout(step.agent.timeout),
             log: &context.dir.join("agent.log"),
         };
-        let unable = self.set_up(&session).await?;
+        let unable = if taken.is_none() { self.set_up(&session).await? } else { None };
         let network = self.agent_network(step);
         within(HANDLING, Phase::Prepare, async { Ok(self.switch(&**sandbox, &network).await?) }).await?;
-        let open = within(HANDLING, Phase::Prepare, self.open_traffic(&**sandbox, step.name.clone())).await?;
+        let (held, left) = taken.map(|taken| (taken.held, taken.left)).unzip();
+        let mut left = left.unwrap_or_default();
+        let ticket = self.outlive(sandbox, step).await;
+        let before = held.as_ref().and_then(|held| held.port);
+        let open = self.open_traffic(&**sandbox, step.name.clone(), before);
+        let open = within(HANDLING, Phase::Prepare, open).await?;
         let unroutable = self.without_a_way(&**sandbox, &network).await;
         self.enter(Phase::Solve);
+        if let Some(held) = &held {
+            self.add_earlier(Phase::Solve, held.began_ms);
+        }
         session.model = open.as_ref().map(|open| open.access.clone());
-        let mut report = match unable {
+        let port = open.as_ref().and_then(|open| open.port);
+        let began_ms = held.map(|held| held.began_ms);
+        let file = self.hold(sandbox, ticket, port, began_ms).await;
+        let said = unable.or_else(|| left.report.take());
+        let durable = file.as_ref().map(|file| Durable::new(sandbox, file, left));
+        if let Some(durable) = &durable {
+            session.sandbox = durable;
+        }
+        let mut report = match said {
             Some(report) => report,
             None => self.while_allowed(self.solve(&session)).await?,
         };
+        if let Some(file) = &file {
+            let unwritten = |error| SandboxError::host("write down how the agent ended", error);
+            file.report(&report).map_err(unwritten)?;
+        }
         self.enter(Phase::Capture);
         // Once more: one that never began may not have said so by then.
         self.look_at_entrypoint().await;
         // From here on nothing inside reaches a model.
         drop(session);
+        drop(durable);
         drop(open);
+        if file.is_some() {
+            self.close_listeners(sandbox).await;
+        }
         // After a time-out nothing of the agent's may go on working; what ended by itself may have left a service on purpose.
         let cut = matches!(report.exit, AgentExit::TimedOut | AgentExit::Budget | AgentExit::Cancelled);
         if cut || self.was_refused() {
@@ -75,10 +104,15 @@ impl Attempt {
         if let Some(message) = &report.message {
             self.note("agent_said", Severity::Info, message.chars().take(500).collect());
         }
+        self.details.integrity.append(&mut report.findings);
         self.note_direct_calls(&**sandbox, &network, unroutable).await;
         self.close_traffic(&mut report).await?;
         self.agent_exit = Some(report.exit);
         let changes = within(limits.capture, Phase::Capture, self.capture(&**sandbox, step, &place)).await?;
+        // What tests have begun with is nothing to begin again with.
+        if file.is_some() {
+            self.no_more(sandbox, file).await;
+        }
         self.enter(Phase::Verify);
         let verified = async {
             match &step.verifier.mode {

@@ -7,6 +7,7 @@ use harness_core::{Outcome, Phase, Severity};
 use harness_grading::{Evidence, StepOutcome, TestReport, combine, judge, meets};
 use harness_sandbox::{Image, Sandbox};
 
+use super::again::Taken;
 use super::attempt::Attempt;
 use super::step::Judged;
 use super::stop::Stop;
@@ -17,6 +18,7 @@ impl Attempt {
         &mut self,
         sandbox: &Arc<dyn Sandbox>,
         image: &Arc<Image>,
+        mut taken: Option<Taken>,
     ) -> Result<Outcome, Stop> {
         let task = self.context.task.clone();
         let mut judged: Vec<Judged> = Vec::new();
@@ -24,7 +26,7 @@ impl Attempt {
             if at > 0 {
                 self.enter(Phase::Prepare);
             }
-            let one = match self.step(sandbox, image, step).await? {
+            let one = match self.step(sandbox, image, step, taken.take()).await? {
                 Ok(one) => one,
                 // The agent took its own verdict away: what it says of this step goes for the whole task.
                 Err(reason) => {

@@ -35,6 +35,8 @@ pub(super) struct Traffic {
 /// What an agent has while it works; dropped, the listener is gone.
 pub(super) struct Open {
     pub(super) access: ModelAccess,
+    /// Where it is reached inside.
+    pub(super) port: Option<u16>,
     _listener: Option<Serving>,
 }
 
@@ -91,6 +93,7 @@ impl Attempt {
         let identity = models
             .caller(&context.id, route)
             .map_err(|error| Stop::new(Blame::Harness, format!("no identity at the gateway: {error}")))?;
+        models.limit(&context.id.path(), context.agent.limits());
         models.kept().begin(TryOf {
             trial: context.id.path(),
             dir: context.dir.clone(),
@@ -107,20 +110,21 @@ impl Attempt {
         Ok(())
     }
 
-    /// Opens the way to the model for one step.
+    /// Opens the way to the model for one step; on the port that its agent knows already, where it was at work before.
     pub(super) async fn open_traffic(
         &self,
         sandbox: &dyn Sandbox,
         step: Option<String>,
+        before: Option<u16>,
     ) -> Result<Option<Open>, Stop> {
         let Some(traffic) = &self.traffic else { return Ok(None) };
         traffic.models.kept().enter_step(&traffic.trial, step);
         if !self.context.agent.asks_from_inside() {
             let access = traffic.identity.access(&traffic.route, None);
-            return Ok(Some(Open { access, _listener: None }));
+            return Ok(Some(Open { access, port: None, _listener: None }));
         }
         // Where a sandbox can have no listener, agents on the host still reach the model.
-        let (port, listener) = match sandbox.listen(0).await {
+        let (port, listener) = match sandbox.listen(before.unwrap_or(0)).await {
             Ok(listener) => {
                 let broken = |error| Stop::new(Blame::Harness, format!("the listener inside fails: {error}"));
                 let port = listener.local_addr().map_err(broken)?.port();
@@ -130,7 +134,7 @@ impl Attempt {
             Err(error) => return Err(error.into()),
         };
         let access = traffic.identity.access(&traffic.route, port);
-        Ok(Some(Open { access, _listener: listener }))
+        Ok(Some(Open { access, port, _listener: listener }))
     }
 
     /// Lets the agent work until it is done, or until it must be ended for what its requests came to.

@@ -31,7 +31,7 @@ async fn assert_nothing_left(backend: &dyn Backend) {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-    let filter = ReapFilter { run: Some(RUN.into()), dry_run: true };
+    let filter = ReapFilter { run: Some(RUN.into()), dry_run: true, ..ReapFilter::default() };
     assert_eq!(backend.reap(filter).await.unwrap().sandboxes, [""; 0]);
 }
 

@@ -267,6 +267,7 @@ pub(crate) fn manifest() -> Manifest {
         sandbox: SandboxNote::default(),
         models: BTreeMap::new(),
         prices: None,
+        tools: BTreeMap::new(),
     }
 }
 

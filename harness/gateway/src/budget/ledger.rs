@@ -88,6 +88,8 @@ pub struct Ledger {
     elsewhere: BTreeMap<Scope, Amounts>,
     open: BTreeMap<u64, Open>,
     stopped: BTreeMap<String, Refusal>,
+    /// Limits of single trials, beside those of every trial.
+    own: BTreeMap<String, Limits>,
     next_id: u64,
 }
 
@@ -100,6 +102,7 @@ impl Ledger {
             elsewhere: BTreeMap::new(),
             open: BTreeMap::new(),
             stopped: BTreeMap::new(),
+            own: BTreeMap::new(),
             next_id: 0,
         }
     }
@@ -112,6 +115,23 @@ impl Ledger {
             ledger.accounts.insert(scope.clone(), Account { spent: *spent, estimated, ..Account::default() });
         }
         ledger
+    }
+
+    /// Limits one trial beside what limits every trial: the lower one holds.
+    pub fn limit_trial(&mut self, trial: &str, limits: Limits) {
+        if limits == Limits::default() {
+            self.own.remove(trial);
+        } else {
+            self.own.insert(trial.to_owned(), limits);
+        }
+    }
+
+    fn limits(&self, scope: &Scope) -> Limits {
+        let limits = *self.budgets.of(scope);
+        match scope {
+            Scope::Trial(trial) => self.own.get(trial).map_or(limits, |own| limits.and(*own)),
+            _ => limits,
+        }
     }
 
     /// Counts what was spent elsewhere, such as by other runs on the same day.
@@ -136,7 +156,7 @@ impl Ledger {
         let mut lowered_by = None;
         let [of_request, scopes @ ..] = ask.scopes();
         for scope in std::iter::once(&of_request).chain(&scopes) {
-            let limits = *self.budgets.of(scope);
+            let limits = self.limits(scope);
             // Without a limit there is nothing to look up: most have one or two.
             if limits == Limits::default() {
                 continue;
@@ -351,6 +371,30 @@ mod tests {
             "who asks for less than the least gets it"
         );
         assert_eq!(ledger.stopped_by("other"), None);
+    }
+
+    #[test]
+    fn a_trial_with_a_limit_of_its_own_never_spends_more_and_others_are_free() {
+        let mut ledger = Ledger::new(Budgets { trial: tokens(100_000), ..Budgets::default() });
+        let own = Limits { nano_usd: Some(30_000_000), ..Limits::default() };
+        ledger.limit_trial("t", own);
+        let scope = Scope::Trial("t".to_owned());
+        let refusal = loop {
+            match ledger.reserve(&ask("t", 5000, None)).0 {
+                Verdict::Granted(grant) => {
+                    // Every answer is as long and as dear as it may be.
+                    ledger.settle(grant.id, grant.reserved, false).unwrap();
+                    assert!(ledger.spent(&scope).nano_usd <= 30_000_000, "{:?}", ledger.spent(&scope));
+                }
+                Verdict::Refused(refusal) => break refusal,
+                Verdict::Wait(_) => panic!("nothing is in flight"),
+            }
+        };
+        assert_eq!(
+            (refusal.scope.kind(), refusal.resource, refusal.limit),
+            ("trial", Resource::Money, 30_000_000)
+        );
+        assert_eq!(granted(&mut ledger, &ask("other", 5000, None)).output_cap, None);
     }
 
     #[test]

@@ -75,6 +75,17 @@ pub struct Limits {
 impl Limits {
     /// No limit at all.
     const NONE: Limits = Limits { tokens: None, nano_usd: None, requests: None, wall_ms: None };
+
+    /// Both: the lower limit of each resource.
+    pub fn and(self, other: Limits) -> Limits {
+        let lower = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        Limits {
+            tokens: lower(self.tokens, other.tokens),
+            nano_usd: lower(self.nano_usd, other.nano_usd),
+            requests: lower(self.requests, other.requests),
+            wall_ms: lower(self.wall_ms, other.wall_ms),
+        }
+    }
 }
 
 /// The limits of every kind of scope.

@@ -209,6 +209,11 @@ impl Upstream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).gave_up
     }
 
+    /// What price tables call its provider.
+    pub fn price_provider(&self) -> &str {
+        &self.spec.price_provider
+    }
+
     /// Its name in settings and records.
     pub fn name(&self) -> &str {
         &self.spec.name

@@ -37,7 +37,7 @@ mod writer;
 pub use canonical::{Asked, Key};
 pub use difference::difference;
 pub use exchange::{Cost, Ending};
-pub use player::{Frame, Miss, Mode, Pace, Played, Player, Recording};
+pub use player::{Frame, Kept, Miss, Mode, Pace, Played, Player, Recording};
 pub use recorder::{Head, Recorder, Tape};
 
 /// What the file `format` says. Version 1: pieces of pack 1, entries of 64 bytes.

@@ -114,6 +114,31 @@ impl Recording {
         Ok(trials)
     }
 
+    /// What a trial was asked and answered, in order, for those who tell it; at most so many bytes of bodies, then the rest is left
+    /// out. What is damaged is left out too.
+    ///
+    /// # Errors
+    /// The trial's list cannot be read. One that was not recorded has no exchanges.
+    pub fn exchanges(&self, trial: &str, most: usize) -> io::Result<Vec<Kept>> {
+        let list = IndexReader::open(&index::path(&self.shared.folder, trial), self.shared.pack_end)?;
+        let Some(mut list) = list else { return Ok(Vec::new()) };
+        let (mut found, mut bytes) = (Vec::new(), 0_usize);
+        loop {
+            let entries = list.next()?;
+            if entries.is_empty() {
+                return Ok(found);
+            }
+            for entry in &entries {
+                let Ok(kept) = self.shared.kept(entry) else { continue };
+                bytes = bytes.saturating_add(kept.asked.len()).saturating_add(kept.answered.len());
+                if bytes > most {
+                    return Ok(found);
+                }
+                found.push(kept);
+            }
+        }
+    }
+
     /// A player of one trial, at its beginning. A trial that was not recorded has one too: it misses every request.
     ///
     /// # Errors
@@ -135,6 +160,28 @@ impl Opened {
     fn exchange(&self, entry: &Entry) -> io::Result<Exchange> {
         let bytes = self.pack.get(entry.place)?;
         serde_json::from_slice(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    fn kept(&self, entry: &Entry) -> io::Result<Kept> {
+        let exchange = self.exchange(entry)?;
+        let asked = self.pack.get_all(&exchange.asked, REQUEST_BYTES * 2)?;
+        let answered = self.pack.get_all(&exchange.answered, ANSWER_BYTES * 2)?;
+        let list = self.pack.get_all(&exchange.pieces, ANSWER_BYTES)?;
+        let pieces_us = pieces(&list).fold(0_u64, |sum, (after_us, _)| sum.saturating_add(after_us.into()));
+        let generates = format!("{:?}", crate::wire::Operation::Generate);
+        Ok(Kept {
+            request: exchange.request,
+            at_ms: exchange.at_ms,
+            took_ms: exchange.headers_us.saturating_add(pieces_us) / 1000,
+            generates: exchange.operation == generates,
+            wire: exchange.wire,
+            model: exchange.model,
+            asked,
+            status: exchange.status,
+            headers: exchange.headers,
+            answered,
+            cost: exchange.cost,
+        })
     }
 
     fn played(&self, exchange: Exchange, drift: Option<String>) -> io::Result<Played> {
@@ -162,6 +209,33 @@ impl Opened {
             drift,
         })
     }
+}
+
+/// One exchange as it was kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// Which of the trial's requests.
+    pub request: u64,
+    /// When it was asked, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// How long the answer took.
+    pub took_ms: u64,
+    /// Whether an answer of the model was asked for, and not a count of tokens or a list.
+    pub generates: bool,
+    /// The wire's name.
+    pub wire: String,
+    /// The model as asked for.
+    pub model: String,
+    /// The request's body.
+    pub asked: Vec<u8>,
+    /// The answer's status.
+    pub status: u16,
+    /// Those of its headers that were kept.
+    pub headers: Vec<(String, String)>,
+    /// The answer's body, unpacked.
+    pub answered: Vec<u8>,
+    /// What it cost.
+    pub cost: Cost,
 }
 
 /// A piece of a recorded answer.

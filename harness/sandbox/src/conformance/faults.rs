@@ -150,7 +150,10 @@ async fn create_refused(setup: &Setup) -> Result<(), Failure> {
         refused("create", backend.create(spec).await, |_| true)?;
         let until = Instant::now() + secs(8);
         loop {
-            let left = backend.reap(ReapFilter { run: Some(run.clone()), dry_run: true }).await?.sandboxes;
+            let left = backend
+                .reap(ReapFilter { run: Some(run.clone()), dry_run: true, ..ReapFilter::default() })
+                .await?
+                .sandboxes;
             if left.is_empty() {
                 break;
             }
@@ -180,7 +183,8 @@ async fn slow_calls(setup: &Setup) -> Result<(), Failure> {
     let given_up = tokio::time::timeout(slow / 4, backend.create(spec)).await;
     ensure!(given_up.is_err(), "it was not slow");
     tokio::time::sleep(slow).await;
-    let left = backend.reap(ReapFilter { run: Some(run), dry_run: true }).await?.sandboxes;
+    let left =
+        backend.reap(ReapFilter { run: Some(run), dry_run: true, ..ReapFilter::default() }).await?.sandboxes;
     ensure_eq!(left, [""; 0], "what started after it was given up");
     let backend = faulty(setup, FaultPlan::nth_of(Call::Spawn, 1, Fault::Delay(slow)));
     let sandbox = backend.create(self::spec(setup, "slow")).await?;
@@ -192,7 +196,7 @@ async fn slow_calls(setup: &Setup) -> Result<(), Failure> {
 async fn destroy_refused(setup: &Setup) -> Result<(), Failure> {
     let backend = faulty(setup, FaultPlan::nth_of(Call::Destroy, 1, Fault::Refuse));
     let spec = spec(setup, "destroy");
-    let filter = ReapFilter { run: Some(spec.labels.run.clone()), dry_run: true };
+    let filter = ReapFilter { run: Some(spec.labels.run.clone()), dry_run: true, ..ReapFilter::default() };
     let sandbox = backend.create(spec).await?;
     refused("destroy", sandbox.destroy().await, |error| matches!(error, SandboxError::Host { .. }))?;
     ensure_eq!(

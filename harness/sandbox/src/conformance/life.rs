@@ -153,7 +153,7 @@ async fn create_cancelled(ctx: &Ctx) -> Result<(), Failure> {
     for micros in [0, 50, 200, 500, 1000, 2000, 4000, 8000, 16_000, 32_000] {
         let _ = timeout(Duration::from_micros(micros), ctx.backend.create(ctx.spec())).await;
     }
-    let filter = || ReapFilter { run: Some(ctx.spec().labels.run), dry_run: true };
+    let filter = || ReapFilter { run: Some(ctx.spec().labels.run), dry_run: true, ..ReapFilter::default() };
     let until = Instant::now() + secs(8);
     let mut empty = 0;
     // What was under way may take a moment to be undone, and where starting is slow a moment to be there at all.
@@ -293,7 +293,8 @@ async fn reap_run(ctx: &Ctx) -> Result<(), Failure> {
         spec
     };
     let (mine, other) = (ctx.start(named("mine")).await?, ctx.start(named("other")).await?);
-    let filter = |dry_run| ReapFilter { run: Some(named("mine").labels.run), dry_run };
+    let filter =
+        |dry_run| ReapFilter { run: Some(named("mine").labels.run), dry_run, ..ReapFilter::default() };
     let asked = ctx.backend.reap(filter(true)).await?;
     ensure_eq!(asked.sandboxes, [mine.id().to_owned()], "what would be removed");
     ok(&*mine, "true").await?;
@@ -316,8 +317,8 @@ async fn reap_orphans(ctx: &Ctx) -> Result<(), Failure> {
     let living = ctx.start(living).await?;
     let id = make(run.clone()).await?;
     gone(&run).await?;
-    let asked = ctx.backend.reap(ReapFilter { run: None, dry_run: true }).await?;
-    let again = ctx.backend.reap(ReapFilter { run: None, dry_run: true }).await?;
+    let asked = ctx.backend.reap(ReapFilter { run: None, dry_run: true, ..ReapFilter::default() }).await?;
+    let again = ctx.backend.reap(ReapFilter { run: None, dry_run: true, ..ReapFilter::default() }).await?;
     ensure_eq!(asked.sandboxes.contains(&id), again.sandboxes.contains(&id), "asking twice");
     ensure!(!asked.sandboxes.iter().any(|id| id == living.id()), "a living sandbox would be removed");
     let reaped = ctx.backend.reap(ReapFilter::default()).await?;
@@ -326,10 +327,11 @@ async fn reap_orphans(ctx: &Ctx) -> Result<(), Failure> {
         asked.sandboxes.contains(&id) || reaped.sandboxes.is_empty() || !reaped.sandboxes.contains(&id),
         "removed without having been named"
     );
-    let left = ctx.backend.reap(ReapFilter { run: None, dry_run: true }).await?;
+    let left = ctx.backend.reap(ReapFilter { run: None, dry_run: true, ..ReapFilter::default() }).await?;
     ensure!(!left.sandboxes.contains(&id), "it is still there after reaping");
     // Its own label still finds the living one, and nothing else.
-    let left = ctx.backend.reap(ReapFilter { run: Some(run), dry_run: true }).await?;
+    let left =
+        ctx.backend.reap(ReapFilter { run: Some(run), dry_run: true, ..ReapFilter::default() }).await?;
     ensure_eq!(left.sandboxes, [living.id().to_owned()], "what is left of the run");
     let spec = ExecSpec::new(ProcessSpec::new(["true"]));
     ensure_eq!(living.exec(spec).await?.exit, Exit::Code(0), "the living sandbox");

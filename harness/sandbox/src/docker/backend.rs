@@ -16,6 +16,7 @@ use super::reap;
 use super::running::Running;
 use super::sandbox::DockerSandbox;
 use super::start::Starter;
+use super::successor::Ticket;
 use super::{ImageHandle, NAME};
 use super::{disk, doctor, environment};
 use crate::link::network::no_list;
@@ -135,21 +136,44 @@ impl Inner {
         Ok(sandbox)
     }
 
+    /// The container of a process that is gone, with its agent at work.
+    async fn take_over(&self, spec: SandboxSpec, ticket: Ticket) -> Result<DockerSandbox, SandboxError> {
+        let handle = handle(&spec)?;
+        let (name, limits) = (ticket.name.clone(), spec.limits);
+        let running = match self.starter.take_over(&spec, handle, &ticket).await {
+            Ok(running) => Arc::new(running),
+            Err(error) => {
+                // It is of no use to anybody any more; what resists is found by its label.
+                if self.starter.is_of(&spec, &name).await {
+                    let _ = self.starter.engine.remove(&name).await;
+                    self.starter.doors.remove(&name);
+                }
+                return Err(error);
+            }
+        };
+        self.register(&spec.labels.run, &running);
+        let sandbox = DockerSandbox::again(running, spec, ticket.proxy).await?;
+        disk::watch(&self.watchdog, &sandbox.running, &limits, &self.options.state_dir)?;
+        Ok(sandbox)
+    }
+
     /// A container whose PID 1 answers, known as ours.
     pub(crate) async fn start_container(
         &self,
         spec: &SandboxSpec,
         wanted: impl Fn() -> bool,
     ) -> Result<Arc<Running>, SandboxError> {
-        let handle =
-            spec.image.handle.downcast_ref::<ImageHandle>().ok_or_else(|| SandboxError::Unsupported {
-                backend: NAME,
-                what: "starting a sandbox from another backend's environment".to_owned(),
-            })?;
-        let running = Arc::new(self.starter.start(spec, handle, wanted).await?);
+        let running = Arc::new(self.starter.start(spec, handle(spec)?, wanted).await?);
         self.register(&spec.labels.run, &running);
         Ok(running)
     }
+}
+
+fn handle(spec: &SandboxSpec) -> Result<&ImageHandle, SandboxError> {
+    spec.image.handle.downcast_ref::<ImageHandle>().ok_or_else(|| SandboxError::Unsupported {
+        backend: NAME,
+        what: "starting a sandbox from another backend's environment".to_owned(),
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -201,6 +225,19 @@ impl Backend for DockerBackend {
             Err(SandboxError::Lost { cause: "starting it was ended from outside".to_owned() })
         });
         Ok(Arc::new(made?))
+    }
+
+    async fn take_over(&self, spec: SandboxSpec, ticket: &str) -> Result<Arc<dyn Sandbox>, SandboxError> {
+        let inner = Arc::clone(&self.0);
+        let ticket = Ticket::parse(ticket)?;
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            let _ = sender.send(inner.take_over(spec, ticket).await);
+        });
+        let taken = receiver.await.unwrap_or_else(|_| {
+            Err(SandboxError::Lost { cause: "taking it over was ended from outside".to_owned() })
+        });
+        Ok(Arc::new(taken?))
     }
 
     fn expect(&self, spec: &SandboxSpec) {

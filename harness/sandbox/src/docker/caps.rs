@@ -7,7 +7,7 @@ use crate::{Caps, Unsupported};
 /// See the module.
 pub(crate) fn caps(engine: &Engine) -> Caps {
     let facts = &engine.facts;
-    let mut caps = Caps { open_network: true, network_per_phase: true, ..Caps::default() };
+    let mut caps = Caps { open_network: true, network_per_phase: true, outlives: true, ..Caps::default() };
     let mut declare = |cases: &[&'static str], reason: &str| {
         for case in cases {
             caps.declared.push(Unsupported { case, reason: reason.to_owned() });

@@ -16,6 +16,9 @@ use crate::link::program;
 /// The folder of all doors.
 pub(crate) const DOORS: &str = "doors";
 
+/// Beside a door: who owns its container now.
+const HEIR: &str = "heir";
+
 /// Makes doors.
 #[derive(Debug, Clone)]
 pub(crate) struct Doors {
@@ -64,20 +67,44 @@ impl Doors {
         fs::create_dir(&path)?;
         // Root in the container may be any id here.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
-        let opened =
-            rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Door { path, opened })
+        Door::at(path)
+    }
+
+    /// One that a dead owner left.
+    pub(crate) fn found(&self, name: &str) -> io::Result<Door> {
+        if name.contains('/') || name.starts_with('.') {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Door::at(self.folder.join(name))
     }
 
     /// Removes what a dead owner left of one.
     pub(crate) fn remove(&self, name: &str) {
         if !name.contains('/') && !name.starts_with('.') {
-            let _ = fs::remove_dir_all(self.folder.join(name));
+            let path = self.folder.join(name);
+            let _ = fs::remove_file(path.with_extension(HEIR));
+            let _ = fs::remove_dir_all(path);
         }
+    }
+
+    /// Whose a container is now that was taken over: its labels name a dead owner for ever.
+    pub(crate) fn heir(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.folder.join(name).with_extension(HEIR)).ok()
     }
 }
 
 impl Door {
+    fn at(path: PathBuf) -> io::Result<Door> {
+        let opened =
+            rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Door { path, opened })
+    }
+
+    /// Says who owns the container from now on.
+    pub(crate) fn inherit(&self, owner: &str) -> io::Result<()> {
+        fs::write(self.path.with_extension(HEIR), owner)
+    }
+
     /// On the host.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -91,6 +118,7 @@ impl Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
+        let _ = fs::remove_file(self.path.with_extension(HEIR));
         let _ = fs::remove_dir_all(&self.path);
     }
 }

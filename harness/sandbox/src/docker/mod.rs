@@ -25,6 +25,7 @@ mod running;
 mod sandbox;
 mod snapshot;
 mod start;
+mod successor;
 
 pub(crate) use backend::DockerKind;
 pub(crate) use client::NAME;

@@ -89,6 +89,12 @@ pub(crate) fn is_abandoned(labels: &BTreeMap<String, String>, running: bool) -> 
     labels.get(NAMESPACE).is_none_or(|namespace| *namespace == pid_namespace()) && owner.is_dead()
 }
 
+/// Whether what runs may wait for a successor of its owner: one that does not wait ends with its owner.
+pub(crate) fn may_wait(labels: &BTreeMap<String, String>, running: bool) -> bool {
+    let expires = labels.get(EXPIRES).and_then(|text| text.parse::<u64>().ok());
+    running && expires.is_none_or(|expires| seconds(SystemTime::now()) <= expires)
+}
+
 /// Whether it is known to be used by another process that lives. Run directories in different places may have one name: whoever
 /// holds the one's lock knows nothing of the other.
 pub(crate) fn is_anothers(labels: &BTreeMap<String, String>) -> bool {

@@ -29,7 +29,9 @@ pub(crate) async fn reap(backend: &DockerBackend, filter: &ReapFilter) -> Result
             Some(wanted) => run == Some(wanted) && (mine.is_some() || !owner::is_anothers(&found.labels)),
             None => mine.is_none() && owner::is_abandoned(&found.labels, found.running),
         };
-        if !wanted {
+        // What runs and is nobody's waits for whoever resumes its run, or is about to end.
+        let waits = mine.is_none() && owner::may_wait(&found.labels, found.running);
+        if !wanted || (waits && !filter.waiting) {
             continue;
         }
         if !filter.dry_run {
@@ -70,7 +72,9 @@ async fn containers(backend: &DockerBackend) -> Result<Vec<Found>, SandboxError>
     let found = listed.into_iter().filter_map(|container| {
         let name = container.names.into_iter().next()?.trim_start_matches('/').to_owned();
         let running = container.state == "running";
-        Some(Found { labels: container.labels.unwrap_or_default(), running, name })
+        let mut labels = container.labels.unwrap_or_default();
+        labels.extend(backend.starter.doors.heir(&name).map(|heir| (owner::OWNER.to_owned(), heir)));
+        Some(Found { labels, running, name })
     });
     Ok(found.collect())
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use harness_guest::message::Request;
+use harness_guest::message::{Request, SECRET_BYTES};
 use harness_guest::sys;
 
 use super::door::Door;
@@ -32,6 +32,8 @@ pub(crate) struct Running {
     pub(crate) group: Option<Group>,
     /// What it was started from must stay.
     pub(crate) base: Option<Arc<Snapshot>>,
+    /// What lets a successor in.
+    pub(crate) secret: [u8; SECRET_BYTES],
     door: Mutex<Option<Door>>,
     watch: OnceLock<Watch>,
     end: tokio::sync::Mutex<End>,
@@ -54,12 +56,13 @@ pub(crate) struct Parts {
     pub(crate) pidfd: Option<OwnedFd>,
     pub(crate) group: Option<Group>,
     pub(crate) base: Option<Arc<Snapshot>>,
+    pub(crate) secret: [u8; SECRET_BYTES],
     pub(crate) door: Door,
 }
 
 impl Running {
     pub(crate) fn new(parts: Parts) -> Running {
-        let Parts { name, engine, guest, layers, pid, pidfd, group, base, door } = parts;
+        let Parts { name, engine, guest, layers, pid, pidfd, group, base, secret, door } = parts;
         Running {
             name,
             engine,
@@ -69,6 +72,7 @@ impl Running {
             pidfd,
             group,
             base,
+            secret,
             door: Mutex::new(Some(door)),
             watch: OnceLock::new(),
             end: tokio::sync::Mutex::default(),

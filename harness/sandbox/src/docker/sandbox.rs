@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use harness_core::{Connections, NetworkMode};
@@ -12,6 +13,7 @@ use super::NAME;
 use super::changes;
 use super::running::Running;
 use super::snapshot::DockerSnapshot;
+use super::successor::Ticket;
 use crate::link::Live;
 use crate::link::inside::Inside;
 use crate::link::network;
@@ -20,7 +22,7 @@ use crate::link::transfer;
 use crate::link::way::{Way, Whom};
 use crate::{
     Change, GetOptions, Image, Labels, Place, Process, ProcessSpec, PutOptions, Sandbox, SandboxError,
-    SandboxUsage, Snapshot, Source, ViewSpec,
+    SandboxSpec, SandboxUsage, Snapshot, Source, ViewSpec,
 };
 
 /// What the private folders of a view may hold, each. It counts as the sandbox's memory.
@@ -46,16 +48,38 @@ impl DockerSandbox {
         labels: Labels,
         image: Arc<Image>,
     ) -> Result<DockerSandbox, SandboxError> {
-        let env = image.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
-        let around = Surroundings { env, workdir: image.workdir.clone(), user: image.user.clone(), view: 0 };
-        let live: Arc<dyn Live> = Arc::clone(&running) as _;
-        let way = Way::new(network.clone(), around, running.pid);
-        let sandbox =
-            DockerSandbox { running, live, way, labels, _image: image, next_view: AtomicU32::new(1) };
-        if network == NetworkMode::Open {
+        let opens = network == NetworkMode::Open;
+        let sandbox = DockerSandbox::quiet(running, network, labels, image);
+        if opens {
             network::open(&sandbox.running.guest, &sandbox.way, Whom::Everybody).await?;
         }
         Ok(sandbox)
+    }
+
+    /// Of one that was taken over, with the port on which its open network was served.
+    pub(crate) async fn again(
+        running: Arc<Running>,
+        spec: SandboxSpec,
+        proxy: Option<u16>,
+    ) -> Result<DockerSandbox, SandboxError> {
+        let sandbox = DockerSandbox::quiet(running, spec.network, spec.labels, spec.image);
+        if let Some(port) = proxy {
+            network::go_on(&sandbox.running.guest, &sandbox.way, port).await?;
+        }
+        Ok(sandbox)
+    }
+
+    fn quiet(
+        running: Arc<Running>,
+        network: NetworkMode,
+        labels: Labels,
+        image: Arc<Image>,
+    ) -> DockerSandbox {
+        let env = image.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
+        let around = Surroundings { env, workdir: image.workdir.clone(), user: image.user.clone(), view: 0 };
+        let live: Arc<dyn Live> = Arc::clone(&running) as _;
+        let way = Way::new(network, around, running.pid);
+        DockerSandbox { running, live, way, labels, _image: image, next_view: AtomicU32::new(1) }
     }
 
     fn alive(&self) -> Result<(), SandboxError> {
@@ -158,6 +182,27 @@ impl Sandbox for DockerSandbox {
 
     async fn set_network(&self, mode: &NetworkMode) -> Result<(), SandboxError> {
         network::set(&self.running.guest, &self.way, NAME, mode).await
+    }
+
+    async fn outlive(&self, linger: Duration) -> Result<String, SandboxError> {
+        let proxy = match self.way.served().await {
+            None => None,
+            Some((port, Whom::Everybody)) => Some(port),
+            Some((_, Whom::Later)) => {
+                return Err(SandboxError::Unsupported {
+                    backend: NAME,
+                    what: "outliving the harness in a network that was opened later: its key is nowhere else"
+                        .into(),
+                });
+            }
+        };
+        let linger_ms = u64::try_from(linger.as_millis()).unwrap_or(u64::MAX);
+        self.running.guest.ask(|call| Request::Outlive { call, linger_ms }, &[])?.done().await?;
+        Ok(Ticket { name: self.running.name.clone(), secret: self.running.secret, proxy }.to_string())
+    }
+
+    fn let_go(&self, kept: u64) {
+        self.running.guest.tell(&Request::Forget { kept });
     }
 
     fn connections(&self) -> Option<Connections> {

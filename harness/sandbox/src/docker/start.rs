@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{CreateContainerOptions, InspectContainerOptions};
 use harness_guest::message::{Arrival, Request, SECRET_BYTES};
 use harness_guest::recipe::Basis;
@@ -44,6 +45,15 @@ pub(crate) struct Starter {
     pub(crate) engine: Arc<Engine>,
     pub(crate) doors: Doors,
     pub(crate) filters: Programs,
+}
+
+/// A container whose PID 1 listens.
+pub(crate) struct Met {
+    pub(crate) name: String,
+    pub(crate) stream: UnixStream,
+    pub(crate) container: ContainerInspectResponse,
+    pub(crate) secret: [u8; SECRET_BYTES],
+    pub(crate) door: Door,
 }
 
 /// A container that was begun and is removed again unless it comes to stand.
@@ -91,14 +101,27 @@ impl Starter {
         );
         let stream = stream?;
         let container = container.map_err(|error| client::failed("look at a container", error))?;
+        let secret = self.greet(&stream, handle)?;
+        let met = Met { name, stream, container, secret, door };
+        let running = self.connect(spec, handle, met).await?;
+        begun.name = None;
+        Ok(running)
+    }
+
+    /// The connection to a PID 1 that has been told who we are.
+    pub(crate) async fn connect(
+        &self,
+        spec: &SandboxSpec,
+        handle: &ImageHandle,
+        met: Met,
+    ) -> Result<Running, SandboxError> {
+        let Met { name, stream, container, secret, door } = met;
         let layers = container.graph_driver.as_ref().and_then(|driver| Layers::of(driver, handle.layers));
         let pid = door::peer(&stream);
-        self.greet(&stream, handle)?;
         let guest = Arc::new(Guest::connect(stream.into()).await?);
         // It has answered, so that the number is still its own.
         let pidfd = pid.and_then(open_pid);
         let group = pid.and_then(Group::of_process);
-        begun.name = None;
         Ok(Running::new(Parts {
             name,
             engine: Arc::clone(&self.engine),
@@ -108,6 +131,7 @@ impl Starter {
             pidfd,
             group,
             base: spec.snapshot.clone(),
+            secret,
             door,
         }))
     }
@@ -224,7 +248,7 @@ impl Starter {
         }
     }
 
-    fn greet(&self, stream: &UnixStream, handle: &ImageHandle) -> Result<(), SandboxError> {
+    fn greet(&self, stream: &UnixStream, handle: &ImageHandle) -> Result<[u8; SECRET_BYTES], SandboxError> {
         let refused = |error| SandboxError::host("greet PID 1", error);
         let mut volumes = handle.volumes.clone();
         // What lies in another goes first.
@@ -248,12 +272,13 @@ impl Starter {
             copied: COPIED.iter().map(|path| path.as_bytes().to_vec()).collect(),
             dropped: DROPPED.iter().map(|path| path.as_bytes().to_vec()).collect(),
             layers,
-            // What a dead owner left does not run.
+            // What a dead owner left does not run, unless it was said that it shall.
             linger_ms: 0,
         };
         let secret = random::<SECRET_BYTES>().map_err(refused)?;
         let request = Request::Arrive { secret, arrival: Box::new(arrival) };
-        socket::send(stream.as_fd(), &request.encode(), &[]).map_err(refused)
+        socket::send(stream.as_fd(), &request.encode(), &[]).map_err(refused)?;
+        Ok(secret)
     }
 }
 

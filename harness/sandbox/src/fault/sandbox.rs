@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use harness_core::{Connections, NetworkMode};
@@ -140,6 +141,14 @@ impl Sandbox for FaultSandbox {
 
     async fn set_network(&self, mode: &NetworkMode) -> Result<(), SandboxError> {
         self.call(Call::SetNetwork, self.inner.set_network(mode)).await
+    }
+
+    async fn outlive(&self, linger: Duration) -> Result<String, SandboxError> {
+        self.inner.outlive(linger).await
+    }
+
+    fn let_go(&self, kept: u64) {
+        self.inner.let_go(kept);
     }
 
     fn connections(&self) -> Option<Connections> {

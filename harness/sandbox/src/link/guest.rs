@@ -51,8 +51,9 @@ impl Guest {
 
     async fn greeted(channel: Channel) -> Result<Guest, SandboxError> {
         let frame = channel.receive().await.ok().flatten();
+        let first;
         match frame.map(|frame| Reply::decode(&frame.body)) {
-            Some(Ok(Reply::Ready)) => {}
+            Some(Ok(Reply::Ready { next })) => first = next,
             Some(Ok(Reply::Failed { message, .. })) => {
                 return Err(SandboxError::Host {
                     what: format!("set up the sandbox: {message}"),
@@ -63,7 +64,7 @@ impl Guest {
         }
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let reader = tokio::spawn(read(channel.clone(), Arc::clone(&waiting)));
-        Ok(Guest { channel, waiting, next_call: AtomicU32::new(1), reader })
+        Ok(Guest { channel, waiting, next_call: AtomicU32::new(first), reader })
     }
 
     /// Sends a request; its answers come through the returned handle.
@@ -144,10 +145,10 @@ impl Call {
         }
     }
 
-    /// Waits until the command runs; its terminal when it has one.
-    pub(crate) async fn started(&mut self) -> Result<Option<OwnedFd>, SandboxError> {
+    /// Waits until the command runs; its terminal when it has one, or what a kept one that ran already is read from.
+    pub(crate) async fn started(&mut self) -> Result<Vec<OwnedFd>, SandboxError> {
         match self.next().await? {
-            (Reply::Started { .. }, mut fds) => Ok(fds.pop()),
+            (Reply::Started { .. }, fds) => Ok(fds),
             (other, _) => Err(unexpected(&other)),
         }
     }
@@ -193,7 +194,7 @@ async fn read(channel: Channel, waiting: Arc<Mutex<Waiting>>) {
             Err(error) => break format!("its PID 1 sent nonsense: {error}"),
         };
         let call = match &reply {
-            Reply::Ready => continue,
+            Reply::Ready { .. } => continue,
             Reply::Started { call }
             | Reply::Exited { call, .. }
             | Reply::Done { call }

@@ -29,6 +29,11 @@ pub(crate) async fn open(guest: &Guest, way: &Way, whom: Whom) -> Result<(), San
     way.open(listener(guest, 0).await?, whom).await
 }
 
+/// Goes on serving the open network that everybody inside knows by this port.
+pub(crate) async fn go_on(guest: &Guest, way: &Way, port: u16) -> Result<(), SandboxError> {
+    way.open(listener(guest, port).await?, Whom::Everybody).await
+}
+
 /// See [`crate::Sandbox::set_network`].
 pub(crate) async fn set(
     guest: &Guest,

@@ -23,6 +23,9 @@ use crate::{Exit, Process, ProcessSpec, PtySize, SandboxError};
 /// How much later than PID 1 we enforce a deadline ourselves. Whoever does not answer by then is lost.
 const LATE: Duration = Duration::from_secs(5);
 
+/// What a pipe of a kept command may hold.
+const KEPT_BYTES: usize = 1 << 20;
+
 /// Where and with which defaults a command runs.
 #[derive(Clone)]
 pub(crate) struct Surroundings {
@@ -43,33 +46,49 @@ pub(crate) async fn spawn(
     spec: ProcessSpec,
 ) -> Result<Process, SandboxError> {
     let guest = live.guest();
+    if spec.kept.is_some() && (spec.stdin || spec.pty.is_some()) {
+        return Err(SandboxError::Inside {
+            message: "a kept command with an input or a terminal".to_owned(),
+        });
+    }
     let exec = exec(around, &spec)?;
     let oom_before = live.oom_kills();
     let streams = |error| SandboxError::host("make pipes for a command", error);
-    let (mut call, ends) = if spec.pty.is_some() {
+    let (mut call, mut ends) = if spec.pty.is_some() {
         (guest.ask(|call| Request::Exec { call, exec }, &[])?, None)
     } else {
         let stdin = if spec.stdin { Some(sys::pipe().map_err(streams)?) } else { None };
         let (stdout, their_stdout) = sys::pipe().map_err(streams)?;
         let (stderr, their_stderr) = sys::pipe().map_err(streams)?;
         let (their_stdin, stdin) = stdin.unzip();
-        let fds: Vec<i32> =
+        let mut fds: Vec<i32> =
             their_stdin.iter().chain([&their_stdout, &their_stderr]).map(AsRawFd::as_raw_fd).collect();
+        if spec.kept.is_some() {
+            // While nobody reads, as much as the kernel lets wait in a pipe does so before the command has to.
+            for end in [&stdout, &stderr] {
+                let _ = rustix::pipe::fcntl_setpipe_size(end, KEPT_BYTES);
+            }
+            fds.extend([stdout.as_raw_fd(), stderr.as_raw_fd()]);
+        }
         (guest.ask(|call| Request::Exec { call, exec }, &fds)?, Some((stdin, stdout, stderr)))
     };
     // From here on the command may run: whoever drops this call wants it ended.
     let control =
         Arc::new(Control { guest: Arc::clone(guest), call: call.number, over: AtomicBool::new(false) });
     let killer = Killer(Arc::clone(&control));
-    let master = match call.started().await {
-        Ok(master) => master,
+    let mut came = match call.started().await {
+        Ok(came) => came,
         Err(error) => {
             control.over.store(true, Ordering::Release);
             return Err(error);
         }
     };
     let exit = Box::pin(wait(call, Arc::clone(&control), Arc::clone(live), Bounds::of(&spec, oom_before)));
-    let (stdin, stdout, stderr) = match (ends, master) {
+    if spec.kept.is_some() && came.len() == 2 {
+        // It ran already: what it writes is read where the one before left off.
+        ends = came.pop().zip(came.pop()).map(|(stderr, stdout)| (None, stdout, stderr));
+    }
+    let (stdin, stdout, stderr) = match (ends, came.pop()) {
         (Some((stdin, stdout, stderr)), _) => {
             let stdin = stdin.map(writer).transpose().map_err(streams)?;
             (stdin, reader(stdout).map_err(streams)?, reader(stderr).map_err(streams)?)
@@ -128,6 +147,7 @@ fn exec(around: &Surroundings, spec: &ProcessSpec) -> Result<Box<Exec>, SandboxE
         pty: spec.pty.map(|size| (size.columns, size.rows)),
         deadline_ms: spec.deadline.map(milliseconds),
         grace_ms: milliseconds(spec.grace),
+        kept: spec.kept,
     }))
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Way {
 struct State {
     mode: NetworkMode,
     proxy: Option<Proxy>,
+    /// Where it listens inside, and for whom.
+    served: Option<(u16, Whom)>,
     around: Arc<Surroundings>,
 }
 
@@ -37,7 +39,7 @@ impl Way {
     /// A sandbox's first network, without its proxy yet.
     pub(crate) fn new(mode: NetworkMode, around: Surroundings, pid: Option<u32>) -> Way {
         let closed = Arc::new(around);
-        let state = State { mode, proxy: None, around: Arc::clone(&closed) };
+        let state = State { mode, proxy: None, served: None, around: Arc::clone(&closed) };
         Way { state: Mutex::new(state), closed, pid, log: Arc::default(), opened: AtomicBool::new(false) }
     }
 
@@ -80,6 +82,7 @@ impl Way {
         self.opened.store(true, Ordering::Release);
         state.mode = NetworkMode::Open;
         state.proxy = Some(Proxy::start(listener, service));
+        state.served = Some((port, whom));
         state.around = Arc::new(around);
         Ok(())
     }
@@ -88,10 +91,16 @@ impl Way {
     pub(crate) async fn close(&self, mode: NetworkMode) {
         let mut state = self.state.lock().await;
         state.mode = mode;
+        state.served = None;
         state.around = Arc::clone(&self.closed);
         if let Some(proxy) = state.proxy.take() {
             proxy.stop().await;
         }
+    }
+
+    /// Where an open network is served inside, and for whom.
+    pub(crate) async fn served(&self) -> Option<(u16, Whom)> {
+        self.state.lock().await.served
     }
 
     /// What was tried until now; `None` when there was no way to try.

@@ -172,7 +172,7 @@ async fn snapshots_changes_copies_and_reaping() {
     assert_eq!(std::fs::read_to_string(to.join("a")).unwrap(), "a\n");
     second.put("/copy", Source::Folder(to), PutOptions::default()).await.unwrap();
     assert_eq!(second.read("/copy/a", 10).await.unwrap().unwrap(), b"a\n");
-    let filter = ReapFilter { run: Some("run".into()), dry_run: false };
+    let filter = ReapFilter { run: Some("run".into()), dry_run: false, ..ReapFilter::default() };
     assert_eq!(backend.reap(filter).await.unwrap().sandboxes.len(), 1);
     assert!(second.exec(ExecSpec::new(ProcessSpec::new(["true"]))).await.is_err());
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,9 @@ use crate::{
 
 /// Processes and threads of a sandbox whose task sets no limit.
 const DEFAULT_PIDS: u64 = 2048;
+/// What layers may take where no quota is set, and how long one that nobody uses is kept.
+const LAYERS_BYTES: u64 = 40 << 30;
+const LAYERS_UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The entry of [`crate::BACKENDS`].
 pub(crate) struct NativeKind;
@@ -81,6 +85,7 @@ pub(crate) struct Native {
     /// What environments start from, found once.
     pub(super) base: tokio::sync::Mutex<Option<Base>>,
     pub(super) layers: LayerStore,
+    layers_bytes: AtomicU64,
 }
 
 impl Native {
@@ -115,6 +120,7 @@ impl Native {
             attached: tokio::sync::Mutex::default(),
             base: tokio::sync::Mutex::default(),
             layers,
+            layers_bytes: AtomicU64::new(LAYERS_BYTES),
         })
     }
 
@@ -387,6 +393,11 @@ impl Backend for Native {
         Ok(Arc::new(sandbox))
     }
 
+    fn limit_images(&self, bytes: Option<u64>) {
+        // What a Dockerfile's steps made is kept as layers of ours: the same quota bounds them.
+        self.layers_bytes.store(bytes.unwrap_or(LAYERS_BYTES), Ordering::Relaxed);
+    }
+
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError> {
         let store = self.scratch.clone();
         // Ours first: the caller holds the run's lock, so that nothing of it is in use.
@@ -409,7 +420,18 @@ impl Backend for Native {
         }
         let release =
             |_: &str, folders: &[PathBuf]| group::release(folders).map_err(|error| error.to_string());
-        tokio::task::spawn_blocking(move || store.reap(&filter, &release))
+        let (layers, keep) = (self.layers.clone(), self.layers_bytes.load(Ordering::Relaxed));
+        let reap = move || {
+            let mut reaped = store.reap(&filter, &release)?;
+            if filter.run.is_none() && !filter.dry_run {
+                for removed in [layers.reap()?, layers.prune(keep, LAYERS_UNUSED)?] {
+                    reaped.bytes += removed.bytes;
+                    reaped.failed.extend(removed.failed);
+                }
+            }
+            Ok::<_, std::io::Error>(reaped)
+        };
+        tokio::task::spawn_blocking(reap)
             .await
             .map_err(|_| SandboxError::Lost { cause: "reaping failed".to_owned() })?
             .map_err(|error| SandboxError::host("look for what dead owners left", error))

@@ -1,5 +1,4 @@
 //! The embedded sandbox: Linux namespaces and overlay file systems, without a container engine.
-#![allow(dead_code, reason = "some modules are not used by the backend yet")]
 
 mod backend;
 mod blanks;

@@ -69,6 +69,8 @@ impl Drop for NativeSandbox {
 #[async_trait]
 impl Place for NativeSandbox {
     async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SandboxError> {
+        // Nothing here outlives us.
+        let spec = ProcessSpec { kept: None, ..spec };
         let live: Arc<dyn Live> = Arc::clone(&self.running) as _;
         process::spawn(&live, &*self.way.around().await, spec).await
     }

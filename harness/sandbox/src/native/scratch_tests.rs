@@ -91,7 +91,7 @@ fn scratch_of_a_killed_owner_is_reaped_and_a_live_one_is_spared() {
     child.wait().unwrap();
     let dry = store.reap(&ReapFilter { dry_run: true, ..everything() }, &nothing_to_release).unwrap();
     assert_eq!(dry.sandboxes, std::slice::from_ref(&id));
-    let other = ReapFilter { run: Some("other".into()), dry_run: false };
+    let other = ReapFilter { run: Some("other".into()), dry_run: false, ..ReapFilter::default() };
     assert_eq!(store.reap(&other, &nothing_to_release).unwrap().sandboxes, Vec::<String>::new());
     let resisting = store.reap(&everything(), &|_, _| Err("busy".into())).unwrap();
     assert_eq!(resisting.failed, [format!("{id}: busy")]);
@@ -102,7 +102,7 @@ fn scratch_of_a_killed_owner_is_reaped_and_a_live_one_is_spared() {
         released.borrow_mut().push(id.to_owned());
         Ok(())
     };
-    let filter = ReapFilter { run: Some("killed".into()), dry_run: false };
+    let filter = ReapFilter { run: Some("killed".into()), dry_run: false, ..ReapFilter::default() };
     let reaped = store.reap(&filter, &release).unwrap();
     assert_eq!(reaped.sandboxes, std::slice::from_ref(&id));
     assert_eq!(released.into_inner(), [id]);

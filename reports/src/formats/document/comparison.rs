@@ -4,7 +4,7 @@ use super::{Block, listed, numbers, spending, table_of, text};
 use crate::compare::{Change, Comparison, SideSummary, TaskCell, TaskRow};
 use crate::formats::Look;
 use crate::grid::{Cell, Column, Grid, Paint};
-use crate::show::{UNKNOWN, plural};
+use crate::show::{self, UNKNOWN, or_unknown, plural};
 use crate::text::clean;
 
 /// A comparison.
@@ -23,13 +23,12 @@ pub(in crate::formats) fn compared(comparison: &Comparison, look: &Look) -> Vec<
         blocks.extend(spending(&side.label, &side.summary).map(|spent| text(Paint::Plain, &spent)));
     }
     blocks.push(Block::Table(difference_table(comparison)));
-    let flips: Vec<&TaskRow> = comparison.rows.iter().filter(|row| row.change != Change::Same).collect();
-    let same = comparison.rows.len() - flips.len();
-    if !flips.is_empty() {
-        blocks.push(Block::Table(flip_table(comparison, &flips, look.rows)));
-        if flips.len() > look.rows {
-            blocks.push(text(Paint::Faint, &format!("and {} more", flips.len() - look.rows)));
-        }
+    let same = comparison.rows.iter().filter(|row| row.change == Change::Same).count();
+    // Flips come first: what is cut off is what did not change.
+    let rows: Vec<&TaskRow> = comparison.rows.iter().collect();
+    blocks.push(Block::Table(task_table(comparison, &rows, look)));
+    if rows.len() > look.rows {
+        blocks.push(text(Paint::Faint, &format!("and {}", plural(rows.len() - look.rows, "more task"))));
     }
     let verb = if same == 1 { "is" } else { "are" };
     blocks.push(text(
@@ -82,8 +81,22 @@ fn side_numbers(side: &SideSummary) -> Vec<(&'static str, Cell)> {
     row.insert(2, ("change", change));
     row.push(("better", Cell::new(&better)));
     row.push(("worse", Cell::new(&worse)));
-    let cost = side.summary.unknown.cost_usd;
-    row.push(("unknown cost", Cell::new(&cost.to_string())));
+    // What a sentence says of each in a report stands side by side here.
+    let (cost, tokens) = (&side.summary.cost_usd, &side.summary.tokens);
+    let usd = |value: Option<f64>| Cell::new(&or_unknown(value, show::usd));
+    let count = |value: Option<f64>| Cell::new(&or_unknown(value, |value| show::count(value.round() as u64)));
+    row.push(("$/task", usd(cost.per_task)));
+    row.push(("$/solved task", usd(cost.per_solved_task)));
+    row.push(("tokens/task", count(tokens.per_task)));
+    row.push(("tokens/solved task", count(tokens.per_solved_task)));
+    let unknown = &side.summary.unknown;
+    for (name, count) in [
+        ("unknown cost", unknown.cost_usd),
+        ("unknown tokens", unknown.tokens),
+        ("unknown diff", unknown.diff),
+    ] {
+        row.push((name, Cell::new(&count.to_string())));
+    }
     row
 }
 
@@ -117,30 +130,60 @@ fn difference_table(comparison: &Comparison) -> Grid {
     grid
 }
 
-fn flip_table(comparison: &Comparison, flips: &[&TaskRow], limit: usize) -> Grid {
+fn task_table(comparison: &Comparison, rows: &[&TaskRow], look: &Look) -> Grid {
     let sides = &comparison.sides;
     let abreast = sides.len() <= ABREAST;
+    // Where there is room, what each side's attempts cost and took stands beside what they solved.
+    let room = look.columns() >= 34 + 24 * sides.len();
     let mut columns = vec![Column::name("task"), Column::word("change", 0)];
     if abreast {
         columns.extend(sides.iter().map(|side| Column::side(&side.label)));
     } else {
         columns.extend([Column::name("variant"), Column::number("resolved", 0)]);
+        columns.extend([Column::number("$", 1), Column::number("tokens", 2), Column::number("time", 3)]);
+        columns.push(Column::number("lines", 4));
     }
     let mut grid = Grid::new(columns);
-    for row in flips.iter().take(limit) {
+    for row in rows.iter().take(look.rows) {
         let change = match row.change {
             Change::Worse => Cell::painted("worse", Paint::Bad),
             Change::Better => Cell::painted("better", Paint::Good),
             Change::Same => Cell::new("same"),
         };
-        let cells = row.cells.iter().map(|TaskCell { n, resolved }| Cell::new(&format!("{resolved}/{n}")));
         if abreast {
+            let cells = row.cells.iter().map(|cell| match room {
+                true => Cell::new(&format!("{} {} {}", solved(cell), cost(cell), time(cell))),
+                false => Cell::new(&solved(cell)),
+            });
             grid.push([Cell::new(&row.task), change].into_iter().chain(cells).collect());
         } else {
-            for (side, cell) in sides.iter().zip(cells) {
-                grid.push(vec![Cell::new(&row.task), change.clone(), Cell::new(&side.label), cell]);
+            for (side, cell) in sides.iter().zip(&row.cells) {
+                let (task, variant) = (Cell::new(&row.task), Cell::new(&side.label));
+                let numbers = [solved(cell), cost(cell), tokens(cell), time(cell), lines(cell)];
+                let numbers = numbers.iter().map(|number| Cell::new(number));
+                grid.push([task, change.clone(), variant].into_iter().chain(numbers).collect());
             }
         }
     }
     grid
+}
+
+fn solved(cell: &TaskCell) -> String {
+    format!("{}/{}", cell.resolved, cell.n)
+}
+
+fn cost(cell: &TaskCell) -> String {
+    or_unknown(cell.cost_usd, show::usd)
+}
+
+fn tokens(cell: &TaskCell) -> String {
+    or_unknown(cell.tokens, |tokens| show::count(tokens.round() as u64))
+}
+
+fn time(cell: &TaskCell) -> String {
+    or_unknown(cell.duration_ms, |ms| show::duration(ms.round() as u64))
+}
+
+fn lines(cell: &TaskCell) -> String {
+    or_unknown(cell.lines, |lines| format!("{lines:.0}"))
 }

@@ -104,6 +104,19 @@ impl Backend for SabotagedBackend {
         Ok(Arc::new(SabotagedSandbox { place, spec, destroyed: AtomicBool::new(false) }))
     }
 
+    fn expect(&self, spec: &SandboxSpec) {
+        let mut spec = spec.clone();
+        // What `create` will ask for.
+        if let Sabotage::Create(change) = self.0.how {
+            change(&mut spec);
+        }
+        self.0.inner.expect(&spec);
+    }
+
+    async fn forget(&self, run: &str) {
+        self.0.inner.forget(run).await;
+    }
+
     async fn reap(&self, filter: ReapFilter) -> Result<Reaped, SandboxError> {
         match self.0.how {
             Sabotage::ReapNothing => Ok(Reaped::default()),

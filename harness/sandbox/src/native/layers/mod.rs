@@ -2,7 +2,6 @@
 //! become some ([`build`]).
 
 pub(crate) mod build;
-pub(crate) mod import;
 pub(crate) mod store;
 pub(crate) mod unpack;
 

@@ -143,24 +143,24 @@ impl LayerStore {
     }
 
     /// Bytes of all layers, as noted when they were made.
-    ///
-    /// # Errors
-    /// When the store cannot be listed.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> io::Result<u64> {
         Ok(self.listed()?.iter().map(|(_, _, note)| note.bytes).sum())
     }
 
-    /// Removes layers that nobody uses, longest unused first, until the rest is not larger than this.
+    /// Removes layers that nobody uses, longest unused first, until the rest is not larger than this; and those that nobody has
+    /// used for so long.
     ///
     /// # Errors
     /// When the store cannot be listed.
-    pub(crate) fn prune(&self, keep_bytes: u64) -> io::Result<Removed> {
+    pub(crate) fn prune(&self, keep_bytes: u64, unused: Duration) -> io::Result<Removed> {
         let mut all = self.listed()?;
         all.sort_by_key(|(_, used, _)| *used);
         let mut sum: u64 = all.iter().map(|(_, _, note)| note.bytes).sum();
         let mut removed = Removed::default();
-        for (name, _, note) in all {
-            if sum <= keep_bytes {
+        for (name, used, note) in all {
+            let old = used.elapsed().is_ok_and(|age| age >= unused);
+            if sum <= keep_bytes && !old {
                 break;
             }
             let in_use = self.lock_file(&name, "use")?;

@@ -73,6 +73,9 @@ async fn layers_not_committed_are_gone_and_the_next_one_makes_it() {
     assert!(store.get(&key("a")).unwrap().is_none());
 }
 
+/// Longer than a test.
+const UNUSED: std::time::Duration = std::time::Duration::from_secs(3600);
+
 #[tokio::test]
 async fn layers_are_pruned_longest_unused_first_and_never_in_use() {
     let state = tempfile::tempdir().unwrap();
@@ -83,10 +86,12 @@ async fn layers_are_pruned_longest_unused_first_and_never_in_use() {
     }
     let used = store.get(&key("used")).unwrap().unwrap();
     assert_eq!(store.bytes().unwrap(), 300);
-    assert_eq!(store.prune(250).unwrap().failed, Vec::<String>::new());
+    assert_eq!(store.prune(250, UNUSED).unwrap().failed, Vec::<String>::new());
     assert!(store.get(&key("old")).unwrap().is_none());
     assert!(store.get(&key("young")).unwrap().is_some());
-    store.prune(0).unwrap();
+    assert_eq!(store.prune(u64::MAX, UNUSED).unwrap().bytes, 0);
+    assert!(store.get(&key("young")).unwrap().is_some());
+    store.prune(u64::MAX, std::time::Duration::ZERO).unwrap();
     assert!(used.path().join("x").exists());
     assert!(store.get(&key("young")).unwrap().is_none());
     assert_eq!(store.bytes().unwrap(), 100);

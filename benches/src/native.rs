@@ -1,4 +1,4 @@
-//! The sandboxes that are measured: those that trials use, with every limit set.
+//! The native sandboxes that are measured: those that trials use, with every limit set.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,13 +15,17 @@ use harness_sandbox::{
 const CHANGE_MB: u64 = 200;
 
 /// A backend with an image.
-pub(crate) struct Bench {
+pub struct Bench {
     backend: Arc<dyn Backend>,
     image: Arc<Image>,
 }
 
 impl Bench {
-    pub(crate) async fn open(folder: &Path, rootfs: RootFs) -> Result<Bench, SandboxError> {
+    /// Opens one with its state in this folder.
+    ///
+    /// # Errors
+    /// This machine has no native sandbox.
+    pub async fn open(folder: &Path, rootfs: RootFs) -> Result<Bench, SandboxError> {
         let kind = BACKENDS.iter().find(|kind| kind.name() == "native").expect("native is registered");
         let hidden = vec![folder.to_owned()];
         let backend = kind.open(BackendOptions { state_dir: folder.join("state"), rootfs, hidden }).await?;
@@ -40,10 +44,11 @@ impl Bench {
         Ok(Bench { backend, image })
     }
 
-    pub(crate) async fn start(
-        &self,
-        snapshot: Option<Arc<Snapshot>>,
-    ) -> Result<Arc<dyn Sandbox>, SandboxError> {
+    /// A sandbox, on a state where one is given.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub async fn start(&self, snapshot: Option<Arc<Snapshot>>) -> Result<Arc<dyn Sandbox>, SandboxError> {
         let labels = Labels { run: "bench".into(), trial: "ratios".into(), role: "agent".into() };
         let spec = SandboxSpec {
             labels,
@@ -61,14 +66,21 @@ impl Bench {
         self.backend.create(spec).await
     }
 
-    pub(crate) async fn cycle(&self) -> Result<(), SandboxError> {
+    /// One from its start over a command to its end.
+    ///
+    /// # Errors
+    /// A step of it failed.
+    pub async fn cycle(&self) -> Result<(), SandboxError> {
         let sandbox = self.start(None).await?;
         run_true(&*sandbox).await?;
         sandbox.destroy().await.map(drop)
     }
 
     /// The state of a sandbox with a large file of its own.
-    pub(crate) async fn changed(&self) -> Result<Arc<Snapshot>, SandboxError> {
+    ///
+    /// # Errors
+    /// A step of it failed.
+    pub async fn changed(&self) -> Result<Arc<Snapshot>, SandboxError> {
         let sandbox = self.start(None).await?;
         let fill = format!("head -c {} /dev/zero > /var/tmp/change", CHANGE_MB << 20);
         run(&*sandbox, ProcessSpec::shell(&fill)).await?;
@@ -81,7 +93,10 @@ impl Bench {
     }
 
     /// Cycles in a second with so many callers at once.
-    pub(crate) async fn many(&self, callers: usize) -> Result<f64, SandboxError> {
+    ///
+    /// # Errors
+    /// A cycle failed.
+    pub async fn many(&self, callers: usize) -> Result<f64, SandboxError> {
         let (began, time) = (Instant::now(), Duration::from_secs(3));
         let call = async || {
             let mut done = 0usize;
@@ -123,7 +138,10 @@ async fn join_all<F: Future + Unpin>(futures: &mut [F]) -> Vec<F::Output> {
 }
 
 /// One command, as short as can be.
-pub(crate) async fn run_true(place: &dyn Place) -> Result<(), SandboxError> {
+///
+/// # Errors
+/// The sandbox is lost.
+pub async fn run_true(place: &dyn Place) -> Result<(), SandboxError> {
     run(place, ProcessSpec::new(["/bin/true"])).await.map(drop)
 }
 
@@ -134,7 +152,13 @@ async fn run(place: &dyn Place, process: ProcessSpec) -> Result<String, SandboxE
 }
 
 /// Namespaces of its own, few processes, no network device but loopback, nothing of the host's other files.
-pub(crate) async fn assert_isolated(sandbox: &dyn Sandbox, folder: &Path) -> Result<(), SandboxError> {
+///
+/// # Errors
+/// The sandbox is lost.
+///
+/// # Panics
+/// It is not isolated.
+pub async fn assert_isolated(sandbox: &dyn Sandbox, folder: &Path) -> Result<(), SandboxError> {
     let canary = folder.join("canary");
     std::fs::write(&canary, "host").expect("the temporary folder can be written");
     for namespace in ["pid", "mnt", "net", "ipc", "uts"] {

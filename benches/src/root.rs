@@ -7,7 +7,10 @@ use std::process::Command;
 const PROGRAMS: &[&str] = &["sh", "true", "readlink", "ls", "wc", "grep", "head", "mkdir"];
 
 /// Puts it together in a folder that is made.
-pub(crate) fn small(root: &Path) -> io::Result<PathBuf> {
+///
+/// # Errors
+/// A program or a library is not there, or the folder cannot be written.
+pub fn small(root: &Path) -> io::Result<PathBuf> {
     for folder in ["bin", "tmp", "var/tmp", "etc", "proc", "dev"] {
         std::fs::create_dir_all(root.join(folder))?;
     }
