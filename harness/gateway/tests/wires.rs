@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use harness_core::{NanoUsd, Usage, UsageSource};
 use harness_gateway::meter::{Framing, Meter, Metered};
 use harness_gateway::stream::decode::Encoding;
-use harness_gateway::wire::{Finish, ReadRequest, WIRES, Wish, by_name, recognise};
+use harness_gateway::wire::{Finish, ReadRequest, UsageStripper, WIRES, Wish, by_name, recognise};
 use harness_prices::{Call, PriceTable, Served, ServiceTier};
 use proptest::prelude::*;
 use serde_json::{Value, json};

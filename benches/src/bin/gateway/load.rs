@@ -36,12 +36,15 @@ pub(crate) struct Figures {
     pub(crate) wall: Duration,
     /// Of the process that was named.
     pub(crate) cpu: Option<Duration>,
+    /// For each call of the turn that took the least of it: what others do on this machine only adds.
+    pub(crate) least: Option<Duration>,
 }
 
 impl Figures {
     fn of(mut times: Vec<Duration>, wall: Duration, cpu: Option<Duration>) -> Figures {
         times.sort_unstable();
-        Figures { times, wall, cpu }
+        let least = cpu.map(|cpu| cpu / u32::try_from(times.len()).unwrap_or(u32::MAX).max(1));
+        Figures { times, wall, cpu, least }
     }
 
     /// Counts more of the same.
@@ -50,6 +53,7 @@ impl Figures {
         self.times.sort_unstable();
         self.wall += more.wall;
         self.cpu = more.cpu.map(|cpu| cpu + self.cpu.unwrap_or_default());
+        self.least = self.least.into_iter().chain(more.least).min();
     }
 
     /// The time that so many of a hundred stayed below.
@@ -252,6 +256,15 @@ pub(crate) async fn bulk(address: &str, streams: usize, megabytes: usize) -> u64
         all += task.await.expect("a client does not fail");
     }
     all
+}
+
+/// Opens connections on which nothing is asked.
+pub(crate) async fn open_idle(address: &str, count: usize) -> Vec<TcpStream> {
+    let mut open = Vec::new();
+    for _ in 0..count {
+        open.push(connect(address).await);
+    }
+    open
 }
 
 /// Opens streams that have begun and go on for as long as they are kept.

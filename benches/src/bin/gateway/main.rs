@@ -147,6 +147,7 @@ async fn all() {
     throughput("streamed by the bare proxy, 4 at once", &way.bare).await;
     throughput("streamed, 4 at once", &way.gateway).await;
     memory(&direct).await;
+    idle(&direct).await;
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let recording = Served::start(&direct, folder.path().to_str());
     let way = Way { gateway: recording, ..way };
@@ -169,7 +170,7 @@ impl Way {
 
     /// The same calls on all three, in turns, so that whatever else this machine does falls on all alike.
     async fn measure(&self, name: &str, case: &Case) {
-        const TURNS: usize = 4;
+        const TURNS: usize = 5;
         let part = Case { calls: case.calls / TURNS, ..*case };
         let (mut direct, mut bare, mut gateway) = <(Figures, Figures, Figures)>::default();
         for turn in 0..TURNS {
@@ -204,10 +205,12 @@ fn show(name: &str, case: &Case, [direct, bare, gateway]: [&Figures; 3]) {
     let us = |time: Duration| time.as_micros() as u64;
     let calls = gateway.times.len() as f64;
     let each = |figures: &Figures| figures.cpu.map(|cpu| (cpu.as_secs_f64() * 1e7 / calls).round() / 10.0);
+    let least = |figures: &Figures| figures.least.map(|cpu| (cpu.as_secs_f64() * 1e7).round() / 10.0);
     println!(
         "{}",
         serde_json::json!({"figure": name, "calls": gateway.times.len(), "at_once": case.at_once,
             "cpu_us_per_call": each(gateway), "bare_cpu_us_per_call": each(bare),
+            "least_cpu_us_per_call": least(gateway), "least_bare_cpu_us_per_call": least(bare),
             "requests_per_s": (calls / gateway.wall.as_secs_f64()).round(),
             "bare_requests_per_s": (calls / bare.wall.as_secs_f64()).round(),
             "p50_us": us(gateway.p(50)), "p99_us": us(gateway.p(99)),
@@ -241,6 +244,24 @@ async fn memory(direct: &str) {
         "{}",
         serde_json::json!({"figure": "memory of an open stream", "streams": open.len(),
             "bytes_per_stream": after.saturating_sub(before) / STREAMS as u64, "rss_bytes": after})
+    );
+}
+
+/// What connections cost on which nothing happens, and how a call fares beside them.
+async fn idle(direct: &str) {
+    const CONNECTIONS: usize = 10_000;
+    let gateway = Served::start(direct, None);
+    let case = Case { calls: 1000, bytes: 4 << 10, new: 300, ..Case::default() };
+    let alone = load::calls(&gateway.address, &case, Some(gateway.child.id())).await;
+    let before = load::memory_of(gateway.child.id());
+    let open = load::open_idle(&gateway.address, CONNECTIONS).await;
+    let beside = load::calls(&gateway.address, &case, Some(gateway.child.id())).await;
+    let bytes = load::memory_of(gateway.child.id()).saturating_sub(before);
+    println!(
+        "{}",
+        serde_json::json!({"figure": "idle connections", "connections": open.len(),
+            "bytes_per_connection": bytes / CONNECTIONS as u64,
+            "p50_us": beside.p(50).as_micros() as u64, "alone_p50_us": alone.p(50).as_micros() as u64})
     );
 }
 
