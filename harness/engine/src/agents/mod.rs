@@ -103,15 +103,15 @@ pub trait Agent: Send + Sync {
         true
     }
 
-    /// What each of its trials may use at most, by its own settings: the gateway keeps it, beside the run's own limits.
-    fn limits(&self) -> Limits {
-        Limits::default()
-    }
-
     /// Whether all of its work is in processes inside the sandbox: then it goes on after this process was killed, where the sandbox
     /// lives on. [`Agent::work`] is called again then, and has to ask for the same processes in the same order until then.
     fn lives_inside(&self) -> bool {
         self.asks_from_inside()
+    }
+
+    /// What each of its trials may use at most, by its own settings: the gateway keeps it, beside the run's own limits.
+    fn limits(&self) -> Limits {
+        Limits::default()
     }
 
     /// Whether it can try this task at all; `Err` is a sentence that says why not.

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use harness_core::{AgentExit, NanoUsd, Usage};
+use harness_core::{AgentExit, Finding, NanoUsd, Usage};
 use harness_sandbox::{Captured, ExecResult, Exit};
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +75,7 @@ struct Said {
     usage: Usage,
     cost: Option<NanoUsd>,
     message: Option<String>,
+    findings: Vec<Finding>,
 }
 
 /// All of it.
@@ -153,8 +154,8 @@ impl LeftFile {
 
     /// The agent is done.
     pub(super) fn report(&self, report: &AgentReport) -> io::Result<()> {
-        let AgentReport { exit, usage, cost, message } = report.clone();
-        self.write(&Line::Report(Said { exit, usage, cost, message }))
+        let AgentReport { exit, usage, cost, message, findings } = report.clone();
+        self.write(&Line::Report(Said { exit, usage, cost, message, findings }))
     }
 
     /// There is nothing to go on with any more.
@@ -190,8 +191,8 @@ fn result(ran: Ran) -> ExecResult {
 }
 
 fn report(said: Said) -> AgentReport {
-    let Said { exit, usage, cost, message } = said;
-    AgentReport { exit, usage, cost, message }
+    let Said { exit, usage, cost, message, findings } = said;
+    AgentReport { exit, usage, cost, message, findings }
 }
 
 #[cfg(test)]

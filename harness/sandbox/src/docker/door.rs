@@ -18,6 +18,8 @@ pub(crate) const DOORS: &str = "doors";
 
 /// Beside a door: who owns its container now.
 const HEIR: &str = "heir";
+/// Beside a door: its container waits for a successor, should its owner die.
+const WAITS: &str = "waits";
 
 /// Makes doors.
 #[derive(Debug, Clone)]
@@ -82,9 +84,21 @@ impl Doors {
     pub(crate) fn remove(&self, name: &str) {
         if !name.contains('/') && !name.starts_with('.') {
             let path = self.folder.join(name);
-            let _ = fs::remove_file(path.with_extension(HEIR));
+            for beside in [HEIR, WAITS] {
+                let _ = fs::remove_file(path.with_extension(beside));
+            }
             let _ = fs::remove_dir_all(path);
         }
+    }
+
+    /// Whether this container's door is one of ours, hence ours to come back to.
+    pub(crate) fn is_ours(&self, name: &str) -> bool {
+        !name.contains('/') && self.folder.join(name).is_dir()
+    }
+
+    /// Whether a container of ours waits for a successor of its owner.
+    pub(crate) fn waits(&self, name: &str) -> bool {
+        self.folder.join(name).with_extension(WAITS).exists()
     }
 
     /// Whose a container is now that was taken over: its labels name a dead owner for ever.
@@ -98,6 +112,12 @@ impl Door {
         let opened =
             rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Door { path, opened })
+    }
+
+    /// Says whether the container is to be left alone when its owner dies.
+    pub(crate) fn wait(&self, waits: bool) -> io::Result<()> {
+        let file = self.path.with_extension(WAITS);
+        if waits { fs::write(file, "") } else { fs::remove_file(file).or(Ok(())) }
     }
 
     /// Says who owns the container from now on.
@@ -118,7 +138,9 @@ impl Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
-        let _ = fs::remove_file(self.path.with_extension(HEIR));
+        for beside in [HEIR, WAITS] {
+            let _ = fs::remove_file(self.path.with_extension(beside));
+        }
         let _ = fs::remove_dir_all(&self.path);
     }
 }

@@ -29,9 +29,13 @@ pub(crate) async fn reap(backend: &DockerBackend, filter: &ReapFilter) -> Result
             Some(wanted) => run == Some(wanted) && (mine.is_some() || !owner::is_anothers(&found.labels)),
             None => mine.is_none() && owner::is_abandoned(&found.labels, found.running),
         };
-        // What runs and is nobody's waits for whoever resumes its run, or is about to end.
-        let waits = mine.is_none() && owner::may_wait(&found.labels, found.running);
-        if !wanted || (waits && !filter.waiting) {
+        // What runs and is nobody's waits for whoever resumes its run; of one whose state folder is elsewhere we cannot tell: it
+        // ends by itself when nobody comes.
+        let doors = &backend.starter.doors;
+        let ours = doors.is_ours(&found.name);
+        let may_wait = mine.is_none() && owner::may_wait(&found.labels, found.running);
+        let spared = may_wait && if ours { doors.waits(&found.name) && !filter.waiting } else { true };
+        if !wanted || spared {
             continue;
         }
         if !filter.dry_run {

@@ -92,6 +92,12 @@ impl Running {
             .filter(|upper| std::fs::read_dir(upper).is_ok())
     }
 
+    /// Says whether it is to be left alone when we die.
+    pub(crate) fn wait(&self, waits: bool) -> std::io::Result<()> {
+        let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        door.as_ref().map_or(Ok(()), |door| door.wait(waits))
+    }
+
     /// What it has used so far.
     pub(crate) async fn usage(&self) -> SandboxUsage {
         let group = self.group.as_ref().map(Group::usage).unwrap_or_default();

@@ -196,6 +196,8 @@ impl Sandbox for DockerSandbox {
                 });
             }
         };
+        let marked = self.running.wait(!linger.is_zero());
+        marked.map_err(|error| SandboxError::host("mark a container as waiting", error))?;
         let linger_ms = u64::try_from(linger.as_millis()).unwrap_or(u64::MAX);
         self.running.guest.ask(|call| Request::Outlive { call, linger_ms }, &[])?.done().await?;
         Ok(Ticket { name: self.running.name.clone(), secret: self.running.secret, proxy }.to_string())

@@ -275,10 +275,10 @@ impl Native {
         let sandbox = NativeSandbox {
             running: Arc::clone(&running),
             way: Way::new(spec.network, around, Some(pid)),
-            image: spec.image,
+            _image: spec.image,
             root,
             mount_points,
-            mounts: mounts.into_iter().map(|(_, source)| source).collect(),
+            _mounts: mounts.into_iter().map(|(_, source)| source).collect(),
             base: spec.snapshot,
             spawner: Arc::clone(&self.spawner),
             next_view: std::sync::atomic::AtomicU32::new(1),

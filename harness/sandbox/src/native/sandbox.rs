@@ -35,13 +35,13 @@ pub(crate) struct NativeSandbox {
     /// Its network, and with which defaults commands start.
     pub(crate) way: Way,
     /// Keeps what the sandbox is made of: its image, and the snapshot that it started from.
-    pub(crate) image: Arc<Image>,
+    pub(crate) _image: Arc<Image>,
     pub(crate) root: Arc<Root>,
     /// Folders that are there because something is mounted on them.
     pub(crate) mount_points: Vec<Vec<u8>>,
     pub(crate) base: Option<Arc<Snapshot>>,
     /// Host folders shown read-only.
-    pub(crate) mounts: Vec<Arc<Attached>>,
+    pub(crate) _mounts: Vec<Arc<Attached>>,
     pub(crate) spawner: Arc<Spawner>,
     /// Number of the next view.
     pub(crate) next_view: AtomicU32,

@@ -62,11 +62,13 @@ impl Skeleton {
     }
 
     /// What is at a path.
+    #[cfg(test)]
     pub(crate) fn get(&self, path: impl AsRef<Path>) -> Option<&Entry> {
         self.entries.get(&relative(path.as_ref()))
     }
 
     /// How many things there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

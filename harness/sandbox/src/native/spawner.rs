@@ -77,11 +77,6 @@ impl Spawner {
         })
     }
 
-    /// Whether it still answers.
-    pub(crate) fn alive(&self) -> bool {
-        !self.reader.is_finished()
-    }
-
     /// Makes a host path available to recipes until the returned handle is dropped.
     pub(crate) async fn attach(self: &Arc<Self>, path: &Path, how: Attach) -> Result<Attached, SandboxError> {
         self.attach_any(path, how, &[]).await

@@ -1,7 +1,6 @@
 //! Finds where groups can be made: below the group of a process of ours, so that limits around us hold for sandboxes too.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -88,6 +87,7 @@ impl Cgroups {
     }
 
     /// Below these folders groups are made.
+    #[cfg(test)]
     pub(crate) fn parents(&self) -> Vec<PathBuf> {
         match &self.layout {
             Layout::First(parents) => parents.keys().cloned().collect(),
@@ -95,21 +95,6 @@ impl Cgroups {
             Layout::None => Vec::new(),
         }
     }
-}
-
-/// What to put before a command so that it runs in a group of its own that its user may divide: for the helper that starts
-/// sandboxes, when [`Cgroups::detect`] found nothing for an ordinary user. `None` without a user's service manager.
-pub(crate) fn scope_command() -> Option<Vec<OsString>> {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR")?;
-    let manager = Path::new(&runtime).join("systemd/private");
-    let path = std::env::var_os("PATH")?;
-    let program =
-        std::env::split_paths(&path).map(|folder| folder.join("systemd-run")).find(|file| file.is_file())?;
-    if !manager.exists() {
-        return None;
-    }
-    let arguments = ["--user", "--scope", "--quiet", "--collect", "-p", "Delegate=yes", "--"];
-    Some(std::iter::once(program.into_os_string()).chain(arguments.map(OsString::from)).collect())
 }
 
 /// A line of `mountinfo`: root of the mount in its file system, mount point, type, options of the file system.

@@ -172,6 +172,7 @@ fn not_supported(error: io::Error) -> io::Result<()> {
 
 impl Group {
     /// Its folders: to be kept where a successor finds them, for [`release`].
+    #[cfg(test)]
     pub(crate) fn folders(&self) -> &[PathBuf] {
         &self.folders
     }
@@ -256,10 +257,8 @@ impl Group {
         fs::read_to_string(self.folder_of(controller)?.join(file)).ok()
     }
 
-    /// Stops everything in it, or lets it go on; returns when that is so. Blocks for some tenths of a millisecond.
-    ///
-    /// # Errors
-    /// Where it cannot be had, or when a process does not stop within ten seconds.
+    /// Stops everything in it, or lets it go on; returns when that is so: what is stopped can be killed, too.
+    #[cfg(test)]
     pub(crate) fn freeze(&self, on: bool) -> io::Result<()> {
         let (file, value) = match (self.second, on) {
             (true, true) => ("cgroup.freeze", "1"),

@@ -1,6 +1,5 @@
 //! A file as a block device that detaches itself when nobody uses it any more, whatever kills us.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -109,11 +108,12 @@ fn make_node(path: &std::path::Path, number: u32) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Which files are attached now, by the kernel's own list: for tests, and for `doctor`.
+/// Which files are attached now, by the kernel's own list.
+#[cfg(test)]
 pub(crate) fn attached() -> Vec<PathBuf> {
-    let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let entries = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
     entries
-        .filter_map(|entry| fs::read_to_string(entry.path().join("loop/backing_file")).ok())
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("loop/backing_file")).ok())
         .map(|file| PathBuf::from(file.trim_end()))
         .collect()
 }
