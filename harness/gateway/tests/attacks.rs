@@ -119,7 +119,7 @@ async fn idle_connections_by_the_thousand_hold_nobody_up() {
     for _ in 0..5 {
         is_served(&address).await;
     }
-    println!("{count} connections idle, five calls in {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     drop(idle);
     is_served(&address).await;
 }
@@ -128,7 +128,7 @@ async fn idle_connections_by_the_thousand_hold_nobody_up() {
 async fn two_framings_at_once_are_one_request_or_none() {
     let (path, body) = request("openai", false);
     let body = body.to_string();
-    let smuggled = format!("POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{{}}");
+    let smuggled = "POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
     let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let both = format!("{chunked}{smuggled}");
     for (headers, sent) in [
