@@ -195,7 +195,8 @@ pub struct RunOptions {
     #[arg(long, help_heading = "Models")]
     pub record: bool,
     /// Play the recording of another run: no key, no network, no cost. MODE says what becomes of a request that was not recorded:
-    /// `strict` refuses it, `lenient` gives the next answer, `passthrough` asks the model
+    /// `strict` refuses it unless only what commands printed differs, `exact` refuses it, `lenient` gives the next answer,
+    /// `passthrough` asks the model
     #[arg(long, value_name = "RUN[:MODE]", help_heading = "Models")]
     pub replay: Option<String>,
 

@@ -56,29 +56,7 @@ pub struct ProviderTable {
     /// Certificates (PEM) that may vouch for it, besides the system's.
     pub ca_file: Option<PathBuf>,
     /// Faults put in on purpose, for tests of agents.
-    pub faults: Option<FaultTable>,
-}
-
-/// `[providers.NAME.faults]`: how many of a thousand requests get each, the same ones for the same seed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FaultTable {
-    /// Equal seeds give equal faults.
-    pub seed: u64,
-    /// 429.
-    pub rate_limited: u32,
-    /// 500.
-    pub failed: u32,
-    /// 529.
-    pub overloaded: u32,
-    /// Late by `delay_ms`.
-    pub slow: u32,
-    /// Cut in the middle of the answer.
-    pub cut: u32,
-    /// No JSON, and no event.
-    pub malformed: u32,
-    /// How late.
-    pub delay_ms: u64,
+    pub faults: Option<FaultRates>,
 }
 
 /// A provider that needs no settings.
@@ -257,16 +235,7 @@ fn provider(settings: &Settings, name: &str) -> Result<Provider, Failure> {
             requests_per_minute: table.requests_per_minute,
             tokens_per_minute: table.tokens_per_minute,
         },
-        faults: table.faults.map(|faults| FaultRates {
-            seed: faults.seed,
-            rate_limited: faults.rate_limited,
-            failed: faults.failed,
-            overloaded: faults.overloaded,
-            slow: faults.slow,
-            cut: faults.cut,
-            malformed: faults.malformed,
-            delay: Duration::from_millis(faults.delay_ms),
-        }),
+        faults: table.faults,
         proxy: table.proxy.clone().map(|address| HttpProxy { address, authorization }),
         roots: ca.map_or(Roots::System, |pem| Roots::Also(pem.into_bytes())),
     };

@@ -252,7 +252,7 @@ pub const KNOWN: &[Known] = &[
     },
     Known {
         name: "replay",
-        about: "play the recording of this run instead of asking models: RUN, or RUN:MODE with strict, lenient or passthrough",
+        about: "play the recording of this run instead of asking models: RUN, or RUN:MODE with strict, exact, lenient or passthrough",
         default: || json!(""),
         matters: true,
     },

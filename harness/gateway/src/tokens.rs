@@ -183,8 +183,21 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
     let step = |sum: u64, word: [u8; 8]| {
         (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
     };
-    let (words, rest) = bytes.as_chunks::<8>();
-    let sum = words.iter().fold(0xcbf2_9ce4_8422_2325_u64 ^ bytes.len() as u64, |sum, word| step(sum, *word));
+    // Four sums at once where there is much: each step of one waits for the step before.
+    let mut sums = [1_u64, 2, 3, 4].map(|lane| 0xcbf2_9ce4_8422_2325 ^ (bytes.len() as u64) << 8 ^ lane);
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    for block in blocks {
+        for (sum, word) in sums.iter_mut().zip(block.as_chunks::<8>().0) {
+            *sum = step(*sum, *word);
+        }
+    }
+    let (words, rest) = rest.as_chunks::<8>();
+    let first = if blocks.is_empty() {
+        sums[0]
+    } else {
+        sums.iter().fold(0, |all, sum| step(all, sum.to_le_bytes()))
+    };
+    let sum = words.iter().fold(first, |sum, word| step(sum, *word));
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
     let sum = step(sum, last);

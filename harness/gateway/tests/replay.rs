@@ -160,6 +160,44 @@ async fn miss_says_what_differed_and_each_mode_does_its_own_with_it() {
 }
 
 #[tokio::test]
+async fn strict_plays_on_when_only_what_commands_printed_differs_and_says_so_and_exact_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = recorder(folder.path());
+    let (live, address) = recording_room(script(SCRIPT), &recorder).await;
+    let (path, body) = request("openai", false);
+    let asked = |output: &str, call: &str| {
+        let mut body = body.clone();
+        body["input"] = json!([{"role": "user", "content": "hello"},
+            {"type": "function_call", "call_id": "c1", "name": "bash", "arguments": call},
+            {"type": "function_call_output", "call_id": "c1", "output": output}]);
+        body
+    };
+    let first = post(&address, path, &asked("make: error in b.o, then in a.o", "{}")).await;
+    live.kept.wait(1).await;
+    recorder.flush().unwrap();
+    for (mode, output, call, status) in [
+        (Mode::Strict, "make: error in a.o, then in b.o", "{}", 200),
+        (Mode::Exact, "make: error in a.o, then in b.o", "{}", 429),
+        (Mode::Exact, "make: error in b.o, then in a.o", "{}", 200),
+        // What the agent did is its own.
+        (Mode::Strict, "make: error in b.o, then in a.o", "{\"command\":\"ls\"}", 429),
+    ] {
+        let (room, address) = playing_room(nowhere(), folder.path(), mode, Pace::AtOnce).await;
+        let got = post(&address, path, &asked(output, call)).await;
+        assert_eq!(got.status, status, "{mode:?} {output} {call}");
+        let record = room.kept.wait(1).await.pop().unwrap();
+        if status == 200 {
+            assert_eq!(got.body, first.body);
+            let drift = record.replayed.unwrap().drift;
+            assert_eq!(drift.is_some(), mode == Mode::Strict);
+            assert!(drift.is_none_or(|drift| drift.contains("body.input[2].output: recorded \"make: error in b.o")));
+        } else {
+            assert_eq!(record.ended, Ended::Missed);
+        }
+    }
+}
+
+#[tokio::test]
 async fn errors_cut_streams_and_outages_are_played_as_they_were() {
     for (spec, stream, status) in [
         (script(&format!("{SCRIPT}fault = {{ cut_after = 4 }}")), true, 200),

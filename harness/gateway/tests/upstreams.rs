@@ -223,7 +223,7 @@ async fn faults_on_purpose_are_absorbed_or_shown_like_real_ones_and_everything_i
         slow: 100,
         cut: 200,
         malformed: 100,
-        delay: Duration::from_millis(10),
+        delay_ms: 10,
     };
     let options = UpstreamOptions { faults: Some(rates), ..UpstreamOptions::default() };
     let mut first = Vec::new();

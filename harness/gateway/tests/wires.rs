@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use harness_core::{NanoUsd, Usage, UsageSource};
 use harness_gateway::meter::{Framing, Meter, Metered};
 use harness_gateway::stream::decode::Encoding;
-use harness_gateway::wire::{Finish, ReadRequest, WIRES, Wish, by_name, recognise};
+use harness_gateway::wire::{Finish, ReadRequest, UsageStripper, WIRES, Wish, by_name, recognise};
 use harness_prices::{Call, PriceTable, Served, ServiceTier};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -537,6 +537,69 @@ proptest! {
         prop_assert_eq!(meter(sample.wire, framing, &[&bytes]), meter(sample.wire, framing, &[&bytes[..cut], &bytes[cut..]]));
     }
 
+    /// Whole parts are put in, left out, repeated or blown up, in any packing and in pieces of any size.
+    #[test]
+    fn meter_and_stripper_live_with_any_stream_however_it_comes(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), 0..9_usize, any::<u8>()), 0..6),
+        cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12), which in 0..4_usize, framing in any::<bool>(),
+        whole in any::<bool>(), packing in 0..3_usize,
+    ) {
+        let sample = samples().swap_remove(which);
+        let mut bytes = if whole { sample.whole } else { sample.stream }.into_bytes();
+        for (at, change, byte) in changes {
+            let at = at.index(bytes.len());
+            let end = (at + usize::from(byte)).min(bytes.len());
+            match change {
+                0 => bytes.insert(at, byte),
+                1 => drop(bytes.drain(at..end)),
+                2 => { let part = bytes[at..end].to_vec(); bytes.splice(at..at, part); }
+                3 => { bytes.splice(at..at, b"[{\"a\":".repeat(usize::from(byte) * 20)); }
+                4 => { bytes.splice(at..at, vec![byte; 100_000]); }
+                5 => { bytes.splice(at..at, b"\n\ndata: ".repeat(usize::from(byte))); }
+                6 => { bytes.splice(at..at, format!("\"usage\":{{\"x\":\"{}\"}},", "y".repeat(90_000)).into_bytes()); }
+                7 => { bytes.splice(at..at, b"\"usage\":{\"input_tokens\":1e999,\"output_tokens\":-5,\"prompt_tokens\":18446744073709551615},".to_vec()); }
+                _ => bytes.truncate(at.max(1)),
+            }
+            if bytes.is_empty() { bytes.push(byte); }
+        }
+        let encoding = [Encoding::Identity, Encoding::Gzip, Encoding::Zstd][packing];
+        let packed = match encoding {
+            Encoding::Gzip => {
+                let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                std::io::Write::write_all(&mut gzip, &bytes).unwrap();
+                gzip.finish().unwrap()
+            }
+            Encoding::Zstd => zstd::encode_all(bytes.as_slice(), 1).unwrap(),
+            _ => bytes.clone(),
+        };
+        let framing = if framing { Framing::Events } else { Framing::Whole };
+        let read = |bytes: &[u8], encoding, cuts: &[prop::sample::Index]| {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
+            cuts.sort_unstable();
+            let (mut meter, mut stripper) = (Meter::new(by_name(sample.wire).unwrap(), framing, encoding), UsageStripper::default());
+            let (mut at, mut passed) = (0, Vec::new());
+            for cut in cuts.into_iter().chain([bytes.len()]) {
+                meter.push(&bytes[at..cut]);
+                passed.extend(stripper.push(&bytes[at..cut]));
+                at = cut;
+            }
+            passed.extend(stripper.finish());
+            (meter.finish(), passed)
+        };
+        let (metered, passed) = read(&packed, encoding, &cuts);
+        let (at_once, passed_at_once) = read(&bytes, Encoding::Identity, &[]);
+        prop_assert_eq!(&metered, &at_once);
+        // What is never held for its length is the same too; a stripper takes off usage alone.
+        if encoding == Encoding::Identity {
+            prop_assert_eq!(&passed, &passed_at_once);
+        }
+        prop_assert!(passed.len() <= packed.len());
+        // Limits hold: nothing that was learned is longer than what a reader keeps.
+        let learned = [&metered.answer.model, &metered.answer.id, &metered.answer.tier, &metered.answer.error];
+        prop_assert!(learned.into_iter().flatten().all(|text| text.len() <= 64 << 10));
+        prop_assert!(metered.answer.finish.len() <= 1000);
+    }
+
     #[test]
     fn request_reader_never_panics(body in any::<Vec<u8>>(), text in "[{}\\[\\]\",:a-z\\\\0-9 ]{0,80}", cap in any::<u64>()) {
         for path in ["/v1/responses", "/v1/chat/completions", "/v1/messages", "/v1beta/models/m:generateContent"] {
@@ -553,7 +616,7 @@ proptest! {
     fn path_reader_never_panics(method in "[A-Z]{0,5}", path in "\\PC{0,60}") {
         recognise(&method, &path);
         harness_gateway::wire::without_key(&path);
-        harness_gateway::wire::presented_key(&[], &path);
+        harness_gateway::wire::presented_key(&hyper::HeaderMap::new(), &path);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! a million tokens again, and all arithmetic on real usage is ours.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use genai_prices::{Calculator, PriceCalculation, PriceRequest, Usage, UsageKey};
@@ -11,6 +12,7 @@ use genai_prices::{Calculator, PriceCalculation, PriceRequest, Usage, UsageKey};
 use crate::calendar::{DAY_MS, day_of};
 use crate::call::{Served, ServiceTier};
 use crate::rates::{Rates, nano};
+use crate::table::PriceSource;
 
 /// The version of the crate that carries the table; a test compares it with `Cargo.lock`.
 pub(crate) const VERSION: &str = "0.2.1";
@@ -22,8 +24,8 @@ const MILLION: f64 = 1e6;
 /// A model of the bundled table, at one moment and input length.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Found {
-    pub(crate) provider: String,
-    pub(crate) model: String,
+    /// The table, with its own names of provider and model.
+    pub(crate) source: Arc<PriceSource>,
     pub(crate) rates: Rates,
 }
 
@@ -39,23 +41,46 @@ struct Span {
     found: Option<Found>,
 }
 
-/// Provider, model, tier and half hour.
-type Asked = (Option<String>, String, ServiceTier, u64);
+/// What was asked, and what was found.
+struct Asked {
+    provider: Option<String>,
+    model: String,
+    tier: ServiceTier,
+    half_hour: u64,
+    spans: Vec<Span>,
+}
+
+impl Asked {
+    fn new(query: &Served<'_>) -> Asked {
+        Asked {
+            provider: query.provider.map(str::to_owned),
+            model: query.model.to_owned(),
+            tier: query.tier.clone(),
+            half_hour: query.at_ms / WINDOW_MS,
+            spans: Vec::new(),
+        }
+    }
+
+    fn is(&self, query: &Served<'_>) -> bool {
+        self.provider.as_deref() == query.provider
+            && self.model == query.model
+            && self.tier == query.tier
+            && self.half_hour == query.at_ms / WINDOW_MS
+    }
+}
 
 /// The rates of a model; `None` when the table does not have it, or has a rate that is none. Asking takes ten microseconds, and
 /// each call of an agent asks five times, so that answers are kept for their half hour: two lengths with the same rates have
 /// no step between them.
 pub(crate) fn find(query: &Served<'_>, input: u64) -> Option<Found> {
-    static SPANS: Mutex<Option<HashMap<Asked, Vec<Span>>>> = Mutex::new(None);
-    let key = (
-        query.provider.map(str::to_owned),
-        query.model.to_owned(),
-        query.tier.clone(),
-        query.at_ms / WINDOW_MS,
-    );
-    let lock = || SPANS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(spans) = lock().as_ref().and_then(|all| all.get(&key))
-        && let Some(span) = spans.iter().find(|span| (span.least..=span.most).contains(&input))
+    // By a hash of the question, so that to look for it needs no copy.
+    static KNOWN: Mutex<Option<HashMap<u64, Vec<Asked>>>> = Mutex::new(None);
+    let mut hasher = DefaultHasher::new();
+    (query.provider, query.model, query.at_ms / WINDOW_MS).hash(&mut hasher);
+    let key = hasher.finish();
+    let lock = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(asked) = lock().as_ref().and_then(|all| all.get(&key)?.iter().find(|asked| asked.is(query)))
+        && let Some(span) = asked.spans.iter().find(|span| (span.least..=span.most).contains(&input))
     {
         return span.found.clone();
     }
@@ -65,7 +90,14 @@ pub(crate) fn find(query: &Served<'_>, input: u64) -> Option<Found> {
     if all.len() >= KEPT {
         all.clear();
     }
-    let spans = all.entry(key).or_default();
+    let alike = all.entry(key).or_default();
+    let at = alike.iter().position(|asked| asked.is(query)).unwrap_or_else(|| {
+        // Tiers are few; more than that are made up by an agent.
+        alike.truncate(MOST_SPANS);
+        alike.push(Asked::new(query));
+        alike.len() - 1
+    });
+    let spans = &mut alike[at].spans;
     let is_full = spans.len() >= MOST_SPANS;
     match spans.iter_mut().find(|span| span.found == found) {
         Some(span) => {
@@ -133,8 +165,12 @@ fn read(query: &Served<'_>, input: u64) -> Option<Found> {
             request: nano(request.max(0.0))?,
             web_search: nano(searches.max(0.0) / 1000.0)?,
         },
-        provider: plain.provider_id,
-        model: plain.model_id,
+        source: Arc::new(PriceSource {
+            table: format!("genai-prices {VERSION}"),
+            date: DATE.to_owned(),
+            provider: plain.provider_id,
+            model: plain.model_id,
+        }),
     })
 }
 

@@ -52,7 +52,7 @@ impl PriceTable {
             below = (high, at(high));
             steps.push(Step { above: low, rates: below.1 });
         }
-        Some(ListedPrice { source: first.source, rates: first.rates, steps })
+        Some(ListedPrice { source: std::sync::Arc::unwrap_or_clone(first.source), rates: first.rates, steps })
     }
 
     /// Provider and model of everything that has an entry, ours first; an entry of a price file may end in a star. Names

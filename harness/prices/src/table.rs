@@ -60,7 +60,7 @@ const REMEMBERED: usize = 256;
 
 /// Rates found in some layer.
 pub(crate) struct Found {
-    pub(crate) source: PriceSource,
+    pub(crate) source: Arc<PriceSource>,
     pub(crate) rates: Rates,
     /// Whether the table has a price for the very tier.
     tier_priced: bool,
@@ -131,7 +131,7 @@ impl PriceTable {
         let list = self.dearest(&call.served, &buckets).unwrap_or(billed.rates);
         priced.billed = Some(billed.rates.charge(&buckets, call.web_searches));
         priced.list = Some(list.charge(&buckets, call.web_searches));
-        priced.source = Some(billed.source);
+        priced.source = Some(Arc::unwrap_or_clone(billed.source));
         priced
     }
 
@@ -152,7 +152,7 @@ impl PriceTable {
         }
         if limits.context_window.is_none() {
             limits.context_window = bundled::find(&served, 1)
-                .and_then(|found| bundled::context_window(&found.provider, &found.model));
+                .and_then(|found| bundled::context_window(&found.source.provider, &found.source.model));
         }
         limits
     }
@@ -166,25 +166,19 @@ impl PriceTable {
         let served = split(served);
         if let Some((layer, entry)) = self.entry(&served) {
             let (rates, tier_priced) = entry.rates(&served.tier, input, minute_of_day(served.at_ms));
-            let source = PriceSource {
+            let source = Arc::new(PriceSource {
                 table: layer.source.clone(),
                 date: layer.date.clone(),
                 provider: entry.provider.clone().unwrap_or_default(),
                 model: entry.model.clone(),
-            };
+            });
             return Some(Found { source, rates, tier_priced, bundled: false });
         }
         let found = bundled::find(&served, input)?;
         let tier_priced = served.tier == ServiceTier::Standard
             || bundled::find(&ordinary(&served, served.at_ms), input)
                 .is_some_and(|standard| standard.rates != found.rates);
-        let source = PriceSource {
-            table: format!("genai-prices {}", bundled::VERSION),
-            date: bundled::DATE.to_owned(),
-            provider: found.provider,
-            model: found.model,
-        };
-        Some(Found { source, rates: found.rates, tier_priced, bundled: true })
+        Some(Found { source: found.source, rates: found.rates, tier_priced, bundled: true })
     }
 
     /// The entry of a price file for a model whose provider was split off its name.

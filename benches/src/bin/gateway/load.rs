@@ -1,5 +1,7 @@
 //! Clients as light as can be: HTTP/1.1 by hand on kept connections, so that what is measured is the proxy.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,30 +18,47 @@ pub(crate) struct Case {
     pub(crate) bytes: usize,
     /// How much of it no request before had.
     pub(crate) new: usize,
+    /// The number of the first call: equal numbers have equal bodies.
+    pub(crate) first: usize,
 }
 
 impl Default for Case {
     fn default() -> Case {
-        Case { calls: 1, at_once: 1, bytes: 4 << 10, new: 0 }
+        Case { calls: 1, at_once: 1, bytes: 4 << 10, new: 0, first: 0 }
     }
 }
 
 /// What came of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Figures {
-    pub(crate) p50: Duration,
-    pub(crate) p99: Duration,
+    /// Of each call or event, in order.
+    pub(crate) times: Vec<Duration>,
     pub(crate) wall: Duration,
     /// Of the process that was named.
     pub(crate) cpu: Option<Duration>,
-    pub(crate) events: usize,
+    /// For each call of the turn that took the least of it: what others do on this machine only adds.
+    pub(crate) least: Option<Duration>,
 }
 
 impl Figures {
     fn of(mut times: Vec<Duration>, wall: Duration, cpu: Option<Duration>) -> Figures {
         times.sort_unstable();
-        let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
-        Figures { p50: at(50), p99: at(99), wall, cpu, events: times.len() }
+        let least = cpu.map(|cpu| cpu / u32::try_from(times.len()).unwrap_or(u32::MAX).max(1));
+        Figures { times, wall, cpu, least }
+    }
+
+    /// Counts more of the same.
+    pub(crate) fn add(&mut self, more: Figures) {
+        self.times.extend(more.times);
+        self.times.sort_unstable();
+        self.wall += more.wall;
+        self.cpu = more.cpu.map(|cpu| cpu + self.cpu.unwrap_or_default());
+        self.least = self.least.into_iter().chain(more.least).min();
+    }
+
+    /// The time that so many of a hundred stayed below.
+    pub(crate) fn p(&self, share: usize) -> Duration {
+        self.times.get(self.times.len() * share / 100).copied().unwrap_or_default()
     }
 }
 
@@ -101,7 +120,7 @@ pub(crate) async fn calls(address: &str, case: &Case, pid: Option<u32>) -> Figur
     let mut clients = Vec::new();
     for client in 0..case.at_once {
         let kept = each.min((64 << 20) / case.at_once / case.bytes.max(1)).max(1);
-        let begin = (client * each) as u64;
+        let begin = (case.first + client * each) as u64;
         let bodies: Vec<Vec<u8>> = (0..kept as u64).map(|call| request(&body(case, begin + call))).collect();
         let stream = connect(address).await;
         clients.push((stream, bodies));
@@ -109,7 +128,7 @@ pub(crate) async fn calls(address: &str, case: &Case, pid: Option<u32>) -> Figur
     for (stream, bodies) in &mut clients {
         call(stream, &bodies[0]).await;
     }
-    let (cpu, begun) = (pid.map(cpu_of), Instant::now());
+    let (spent, begun) = (pid.map(Spent::of), Instant::now());
     let mut tasks = Vec::new();
     for (mut stream, bodies) in clients {
         tasks.push(tokio::spawn(async move {
@@ -129,7 +148,8 @@ pub(crate) async fn calls(address: &str, case: &Case, pid: Option<u32>) -> Figur
     let wall = begun.elapsed();
     // What is settled after an answer's end is a part of it.
     tokio::time::sleep(Duration::from_millis(50)).await;
-    Figures::of(times, wall, pid.map(|pid| cpu_of(pid) - cpu.unwrap_or_default()))
+    let cpu = spent.zip(pid).map(|(spent, pid)| spent.since(pid));
+    Figures::of(times, wall, cpu)
 }
 
 async fn connect(address: &str) -> TcpStream {
@@ -238,6 +258,15 @@ pub(crate) async fn bulk(address: &str, streams: usize, megabytes: usize) -> u64
     all
 }
 
+/// Opens connections on which nothing is asked.
+pub(crate) async fn open_idle(address: &str, count: usize) -> Vec<TcpStream> {
+    let mut open = Vec::new();
+    for _ in 0..count {
+        open.push(connect(address).await);
+    }
+    open
+}
+
 /// Opens streams that have begun and go on for as long as they are kept.
 pub(crate) async fn open_streams(address: &str, count: usize) -> Vec<TcpStream> {
     let mut open = Vec::new();
@@ -253,17 +282,27 @@ pub(crate) async fn open_streams(address: &str, count: usize) -> Vec<TcpStream> 
     open
 }
 
-/// Processor time of a process and its children so far, in the kernel's steps of 10 ms.
-pub(crate) fn cpu_of(pid: u32) -> Duration {
-    processes(pid)
-        .into_iter()
-        .filter_map(|pid| {
-            let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            let fields: Vec<u64> =
-                text.rsplit(')').next()?.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
-            Some(Duration::from_millis((fields.get(11)? + fields.get(12)?) * 10))
-        })
-        .sum()
+/// Processor time of each thread of a process and its children so far.
+#[derive(Debug, Default)]
+pub(crate) struct Spent(HashMap<PathBuf, Duration>);
+
+impl Spent {
+    pub(crate) fn of(pid: u32) -> Spent {
+        let threads = processes(pid)
+            .into_iter()
+            .flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten());
+        let spent = threads.filter_map(|thread| {
+            let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            Some((thread.path(), Duration::from_nanos(text.split(' ').next()?.parse().ok()?)))
+        });
+        Spent(spent.collect())
+    }
+
+    /// Until now, by the threads that are still there: one that has ended had looked up a name.
+    pub(crate) fn since(&self, pid: u32) -> Duration {
+        let before = |thread| self.0.get(thread).copied().unwrap_or_default();
+        Spent::of(pid).0.iter().map(|(thread, spent)| spent.saturating_sub(before(thread))).sum()
+    }
 }
 
 /// Resident memory of a process and its children now, in bytes.

@@ -41,7 +41,7 @@ impl Journal for File {
     }
 }
 
-/// Serves until it is killed.
+/// Serves until it is killed, where a run serves: on a thread of the gateway's own.
 pub(crate) async fn run(upstream: &str, recording: Option<&str>) {
     let upstream = Arc::new(
         Upstream::new(UpstreamSpec {

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use harness_gateway::budget::{Budgets, Ledger, Line};
-use harness_gateway::proxy::{Access, Caller, ExchangeRecord, Gateway as Proxy, Journal, Parts, Upstream};
+use harness_gateway::proxy::{
+    Access, Caller, ExchangeRecord, Gateway as Proxy, GatewayThread, Journal, Parts, Upstream,
+};
 use harness_gateway::redact::Redactor;
 
 use super::{Context, runtime};
@@ -48,23 +50,24 @@ pub fn gateway(mut context: Context, options: &Gateway) -> Result<Exit, Failure>
         .into_iter()
         .fold(providers::prices(settings)?, harness_prices::PriceTable::with_layer);
     let access = access(Arc::new(Caller::new("gateway", "gateway", routes)))?;
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let failed =
-            |what: &str, error: &std::io::Error| Failure::new(Exit::Unexpected, format!("{what}: {error}"));
-        let gateway = Proxy::new(Parts {
-            prices,
-            ledger: Ledger::new(budgets),
-            journal: Arc::new(Printed(redactor.clone())),
-            redactor,
-        });
-        let listener = tokio::net::TcpListener::bind(address)
-            .await
-            .map_err(|error| failed(&format!("cannot listen on {address}"), &error))?;
-        let address = listener.local_addr().map_err(|error| failed("cannot listen", &error))?;
-        printer::say(&format!("listening on http://{address}; Ctrl-C ends it"));
+    let failed =
+        |what: &str, error: &std::io::Error| Failure::new(Exit::Unexpected, format!("{what}: {error}"));
+    let gateway = Proxy::new(Parts {
+        prices,
+        ledger: Ledger::new(budgets),
+        journal: Arc::new(Printed(redactor.clone())),
+        redactor,
+    });
+    let listener = std::net::TcpListener::bind(address)
+        .map_err(|error| failed(&format!("cannot listen on {address}"), &error))?;
+    let cannot = |error| failed("cannot listen", &error);
+    let address = listener.local_addr().map_err(cannot)?;
+    let thread = GatewayThread::start().map_err(cannot)?;
+    let served = thread.serve(&gateway, listener, access).map_err(cannot)?;
+    printer::say(&format!("listening on http://{address}; Ctrl-C ends it"));
+    runtime()?.block_on(async {
         tokio::select! {
-            () = gateway.serve(listener, access) => {}
+            ended = served => ended.map_err(|error| Failure::of(Exit::Unexpected, &error))?,
             ended = tokio::signal::ctrl_c() => ended.map_err(|error| failed("no signals", &error))?,
         }
         Ok(Exit::Completed)

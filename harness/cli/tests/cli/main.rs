@@ -11,7 +11,9 @@ mod help;
 mod kills;
 mod lists;
 mod live;
+mod model_budgets;
 mod model_limits;
+mod model_outage;
 mod model_replay;
 mod models;
 

@@ -41,12 +41,54 @@ fn a_recorded_run_replays_to_the_same_outcome_usage_and_cost_with_the_upstream_g
     let missed = trial["integrity"].as_array().unwrap().iter().find(|one| one["check"] == "replay_missed");
     let missed = missed.unwrap_or_else(|| panic!("{trial}"))["detail"].as_str().unwrap();
     assert!(missed.contains("runs one command"), "{missed}");
+    // To the letter, the same recording says the same.
+    room.harness(&format!("{LINE} --run-id exact --replay r:exact --model up-openai-chat/small")).exits(0);
+    assert_eq!(report(&room, "exact")["trials"][0]["outcome"], "unresolved");
     room.harness(&format!("{LINE} --run-id lenient --replay r:lenient --model up-openai-chat/small"))
         .exits(0);
     assert_eq!(report(&room, "lenient")["trials"][0]["outcome"], "resolved");
     // What cannot be played is said before anything starts.
     let none = room.harness(&format!("{LINE} --run-id none --replay again --model up-openai/small")).exits(2);
     assert!(none.err.contains("has no recording"), "{}", none.err);
+}
+
+/// `harness LINE` to its end, however long whole suites take beside other tests.
+fn whole(room: &Room, line: &str) -> String {
+    let mut command = room.command();
+    command.args(crate::room::words(line));
+    let said = room.path("said");
+    let err = std::fs::File::create(&said).unwrap();
+    let mut child = command.stdout(std::process::Stdio::null()).stderr(err).spawn().unwrap();
+    let status = crate::room::wait(&mut child, std::time::Duration::from_secs(900)).unwrap();
+    let said = std::fs::read_to_string(said).unwrap();
+    assert_eq!(status.code(), Some(0), "{line}\n{said}");
+    said
+}
+
+#[test]
+fn the_whole_starter_suite_replays_by_default_to_the_same_outcomes_usage_and_cost() {
+    let Some(room) = crate::native::room() else { return };
+    whole(&room, "run suite --timeout-multiplier 4 --record --run-id r");
+    whole(&room, "run suite --timeout-multiplier 4 --replay r --run-id again");
+    let (first, again) = (report(&room, "r"), report(&room, "again"));
+    let trials = |report: &Value| report["trials"].as_array().unwrap().clone();
+    let (first, again) = (trials(&first), trials(&again));
+    assert!(first.len() > 15 && first.len() == again.len());
+    let mut drifted = 0;
+    for (then, now) in first.iter().zip(&again) {
+        for field in ["task", "variant", "outcome", "agent_exit", "rewards", "usage", "cost_usd"] {
+            assert_eq!(then[field], now[field], "{} {field}: {:#}", then["task"], now["integrity"]);
+        }
+        assert_eq!(now["replayed"], true);
+        let folder = format!("{}/{}/1", now["task"].as_str().unwrap(), now["variant"].as_str().unwrap());
+        let lines = room.read(&format!(".harness/runs/again/trials/{folder}/gateway.jsonl"));
+        for line in lines.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert!(line["replayed"]["request"].is_u64(), "{line}");
+            drifted += usize::from(line["replayed"]["drift"].is_string());
+        }
+    }
+    println!("{drifted} requests differed in what commands had printed");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn settings_are_shown_for_people() {
     record = false  (default)
         record what models are asked and answer, for replays
     replay = ""  (default)
-        play the recording of this run instead of asking models: RUN, or RUN:MODE with strict, lenient or passthrough
+        play the recording of this run instead of asking models: RUN, or RUN:MODE with strict, exact, lenient or passthrough
     replay_pace = "at-once"  (default)
         how fast a recording is played: at-once, or recorded, with the times that were recorded
     request_max_cost = 0  (default)

@@ -8,17 +8,16 @@ mod kept;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use harness_core::{TaskId, TrialId, VariantName};
 use harness_gateway::budget::{Budgets, Ledger, Limits, Refusal, Resource, Scope};
-use harness_gateway::proxy::{Access, Caller, Gateway, Health, Parts, Upstream};
+use harness_gateway::proxy::{Access, Caller, Gateway, GatewayThread, Health, Parts, Upstream};
 use harness_gateway::recording::{Mode, Pace, Recorder, Recording};
 use harness_gateway::redact::Redactor;
 use harness_prices::PriceTable;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use access::{Endpoint, ModelAccess};
@@ -105,6 +104,8 @@ pub(crate) struct Models {
     keys: Arc<RwLock<HashMap<String, Arc<Caller>>>>,
     host: SocketAddr,
     server: JoinHandle<()>,
+    /// Serves all listeners.
+    thread: GatewayThread,
     recorder: Option<Recorder>,
     replay: Option<Replay>,
     run_dir: PathBuf,
@@ -155,10 +156,11 @@ impl Models {
             redactor: spec.redactor,
             journal: Arc::clone(&kept) as Arc<dyn harness_gateway::proxy::Journal>,
         });
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let host = listener.local_addr()?;
         let keys = Arc::new(RwLock::new(HashMap::new()));
-        let server = tokio::spawn(Arc::clone(&gateway).serve(listener, Access::Keys(Arc::clone(&keys))));
+        let thread = GatewayThread::start()?;
+        let server = thread.serve(&gateway, listener, Access::Keys(Arc::clone(&keys)))?;
         let models = Models {
             gateway,
             kept,
@@ -166,6 +168,7 @@ impl Models {
             keys,
             host,
             server,
+            thread,
             recorder,
             replay: spec.replay,
             run_dir: place.dir.path().to_owned(),
@@ -200,7 +203,12 @@ impl Models {
             let of = (route.model.clone(), route.name.clone());
             self.kept.begin(TryOf { trial: trial.clone(), dir, number: 1, model: of });
             let caller = Arc::new(Caller::new(&trial, "preflight", route.upstreams.clone()));
-            let asked = self.gateway.preflight(&caller, wire, &route.name).await;
+            // Where its connection is then used.
+            let asked = self.thread.runtime().spawn({
+                let (gateway, wire, name) = (Arc::clone(&self.gateway), *wire, route.name.clone());
+                async move { gateway.preflight(&caller, wire, &name).await.map_err(|error| error.to_string()) }
+            });
+            let asked = asked.await.unwrap_or_else(|error| Err(error.to_string()));
             let refusal = self.stopped_by(&trial);
             let tally = self.kept.end(&trial);
             journal.write(harness_core::Event::ModelChecked {
@@ -212,7 +220,7 @@ impl Models {
             let halt = match (refusal, upstream.health()) {
                 (Some(refusal), _) => Halt::Budget(refusal.message()),
                 (None, Health::Refusing(said)) => Halt::Upstream(said),
-                (None, Health::Down(_) | Health::Up) => Halt::Upstream(error.to_string()),
+                (None, Health::Down(_) | Health::Up) => Halt::Upstream(error),
             };
             self.halt(halt);
         }
@@ -337,11 +345,9 @@ impl Identity {
     }
 
     /// Serves a listener inside a sandbox, whose only user is this trial, until the guard is dropped.
-    pub(crate) fn serve(&self, listener: std::net::TcpListener) -> std::io::Result<Serving> {
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
+    pub(crate) fn serve(&self, listener: TcpListener) -> std::io::Result<Serving> {
         let access = Access::Own(Arc::clone(&self.caller));
-        Ok(Serving(tokio::spawn(Arc::clone(&self.models.gateway).serve(listener, access))))
+        self.models.thread.serve(&self.models.gateway, listener, access).map(Serving)
     }
 
     /// Whether no request of its is on its way to being forwarded.

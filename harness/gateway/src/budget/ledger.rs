@@ -154,15 +154,21 @@ impl Ledger {
         let wanted = ask.output_cap.unwrap_or(ask.max_output);
         let mut granted = wanted;
         let mut lowered_by = None;
-        for scope in ask.scopes() {
-            let limits = self.limits(&scope);
-            let mut account = self.accounts.get(&scope).copied().unwrap_or_default();
-            if let Some(others) = self.elsewhere.get(&scope) {
+        let [of_request, scopes @ ..] = ask.scopes();
+        for scope in std::iter::once(&of_request).chain(&scopes) {
+            let limits = self.limits(scope);
+            // Without a limit there is nothing to look up: most have one or two.
+            if limits == Limits::default() {
+                continue;
+            }
+            let mut account = self.accounts.get(scope).copied().unwrap_or_default();
+            if let Some(others) = self.elsewhere.get(scope) {
                 account.spent = account.spent.plus(*others);
             }
             if let Some(limit) = limits.wall_ms {
                 let used = account.first_ms.map_or(0, |first| ask.now_ms.saturating_sub(first));
                 if used >= limit {
+                    let scope = scope.clone();
                     return self.refuse(ask, Refusal { scope, resource: Resource::Wall, limit, used });
                 }
             }
@@ -173,13 +179,13 @@ impl Ledger {
             // Whether it is the requests in flight that are in the way.
             let alone = ask.room(&limits, account.spent);
             if account.reserved != Amounts::default() && alone.is_ok() && alone != now {
-                return (Verdict::Wait(scope), None);
+                return (Verdict::Wait(scope.clone()), None);
             }
             let resource = match now {
                 Ok(room) if room >= LEAST_OUTPUT => {
                     if room < granted {
                         granted = room;
-                        lowered_by = Some(scope);
+                        lowered_by = Some(scope.clone());
                     }
                     continue;
                 }
@@ -191,14 +197,14 @@ impl Ledger {
                 Resource::Money | Resource::Price => (limits.nano_usd, account.spent.nano_usd),
                 Resource::Requests | Resource::Wall => (limits.requests, account.spent.requests),
             };
+            let scope = scope.clone();
             return self.refuse(ask, Refusal { scope, resource, limit: limit.unwrap_or(0), used });
         }
         let id = self.next_id;
         self.next_id += 1;
         let amounts = ask.worst(granted);
-        let [_, scopes @ ..] = ask.scopes();
         for scope in &scopes {
-            let account = self.accounts.entry(scope.clone()).or_default();
+            let account = self.account(scope);
             account.reserved = account.reserved.plus(amounts);
             account.first_ms.get_or_insert(ask.now_ms);
         }
@@ -266,9 +272,17 @@ impl Ledger {
         (Verdict::Refused(refusal), None)
     }
 
+    /// The account of a scope; its name is copied only when it is new.
+    fn account(&mut self, scope: &Scope) -> &mut Account {
+        if !self.accounts.contains_key(scope) {
+            self.accounts.insert(scope.clone(), Account::default());
+        }
+        self.accounts.get_mut(scope).expect("it was just put there")
+    }
+
     fn close(&mut self, open: &Open, cost: Amounts, estimated: bool) {
         for scope in &open.scopes {
-            let account = self.accounts.entry(scope.clone()).or_default();
+            let account = self.account(scope);
             account.reserved = account.reserved.minus(open.amounts);
             account.spent = account.spent.plus(cost);
             if estimated {

@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::Incoming as Body;
-use hyper::{Request, Response};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Request, Response};
 
 use harness_prices::{Served, ServiceTier};
 
 use super::body::AnswerBody;
 use super::detached::Detached;
 use super::feeder::Feeder;
-use super::http::{counted, header, plain, read_body, respond, set, upgrade_required};
+use super::http::{counted, header, listed, plain, read_body, respond, set, upgrade_required};
 use super::record::{Ended, ExchangeRecord};
 use super::server::Access;
 use super::settlement::Settlement;
@@ -68,20 +70,13 @@ pub(super) async fn answer(
     access: &Access,
     request: Request<Body>,
 ) -> Response<AnswerBody> {
-    let method = request.method().as_str().to_owned();
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let headers: Vec<(String, String)> = request
-        .headers()
-        .iter()
-        .map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        })
-        .collect();
+    let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+    let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     // Some agents try a WebSocket first, and fall back at once when told so.
     if header(&headers, "upgrade").is_some_and(|to| to.eq_ignore_ascii_case("websocket")) {
         return upgrade_required();
     }
-    let Some((wire, route)) = recognise(&method, &path) else {
+    let Some((wire, route)) = recognise(method.as_str(), &path) else {
         let wire = by_name("openai").expect("the list has it");
         return plain(wire.error(ErrorKind::NotFound, "this gateway has no such path"));
     };
@@ -99,7 +94,7 @@ pub(super) async fn answer(
     let agent = Arc::downgrade(&here);
     let exchange =
         Exchange { gateway, caller, upstream, wire, route, path, headers, agent, begun: Instant::now() };
-    match read_body(request.into_body(), &exchange.headers).await {
+    match read_body(body, &exchange.headers).await {
         // When the agent goes away this future is dropped, but what was forwarded is answered and charged all the same.
         Ok(body) => Detached::new(exchange.run(body)).await.unwrap_or_else(|| {
             plain(wire.error(ErrorKind::UpstreamFailed, "the gateway failed; its log says why"))
@@ -115,7 +110,7 @@ pub(super) struct Exchange {
     pub(super) wire: &'static dyn Wire,
     pub(super) route: Route,
     pub(super) path: String,
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: HeaderMap,
     /// Alive as long as the agent's connection waits for the answer.
     pub(super) agent: Weak<()>,
     pub(super) begun: Instant,
@@ -148,7 +143,7 @@ impl Exchange {
         record.stream = read.facts.stream;
         let ask = self.ask(&read.facts, &body);
         record.estimated_input = ask.input;
-        let grant = match self.reserve(&ask).await {
+        let grant = match self.reserve(ask).await {
             Ok(grant) => grant,
             Err(refusal) => {
                 record.ended = Ended::Refused;
@@ -254,10 +249,9 @@ impl Exchange {
     }
 
     /// Reserves, and waits while it is only requests in flight that are in the way.
-    async fn reserve(&self, ask: &Ask) -> Result<Grant, crate::budget::Refusal> {
+    async fn reserve(&self, mut ask: Ask) -> Result<Grant, crate::budget::Refusal> {
         loop {
             let settled = self.gateway.settled.notified();
-            let ask = Ask { now_ms: now_ms(), ..ask.clone() };
             let (verdict, line) = self.gateway.journal.reserve(&mut self.gateway.ledger(), &ask);
             match verdict {
                 Verdict::Granted(grant) => {
@@ -270,17 +264,18 @@ impl Exchange {
                 Verdict::Wait(_) => {
                     // Settled or not, it is asked again.
                     let _ = tokio::time::timeout(WAIT_STEP, settled).await;
+                    ask.now_ms = now_ms();
                 }
             }
         }
     }
 
-    fn forwarded_headers(&self) -> Vec<(String, String)> {
-        self.headers
-            .iter()
-            .filter(|(name, _)| !DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped)))
-            .cloned()
-            .collect()
+    fn forwarded_headers(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        for dropped in DROPPED {
+            headers.remove(*dropped);
+        }
+        headers
     }
 
     fn bad(&self, mut record: ExchangeRecord, message: &str) -> Response<AnswerBody> {
@@ -311,13 +306,9 @@ impl Exchange {
         settlement.record.status = incoming.status;
         if let Some(tape) = &mut settlement.tape {
             // As the agent gets it: unpacked or not, it was read whole.
-            let headers: Vec<(String, String)> = incoming
-                .headers
-                .iter()
-                .filter(|(name, _)| name.eq_ignore_ascii_case("content-type"))
-                .cloned()
-                .collect();
-            tape.answered(incoming.status, &headers, incoming.attempts);
+            let kind = incoming.headers.get("content-type").cloned();
+            let headers: HeaderMap = kind.map(|kind| (CONTENT_TYPE, kind)).into_iter().collect();
+            tape.answered(incoming.status, &listed(&headers), incoming.attempts);
             tape.piece(&Bytes::from(body.clone())).await;
         }
         settlement.upstream_error(said);
@@ -332,7 +323,7 @@ impl Exchange {
     /// Passes an answer on byte for byte, while a task reads it and meters.
     pub(super) fn pass_on(
         &self,
-        incoming: Incoming,
+        mut incoming: Incoming,
         mut settlement: Settlement,
         strips: bool,
     ) -> Response<AnswerBody> {
@@ -341,7 +332,7 @@ impl Exchange {
         record.status = incoming.status;
         record.headers_ms = Some(millis(self.begun));
         if let Some(tape) = &mut settlement.tape {
-            tape.answered(incoming.status, &incoming.headers, incoming.attempts);
+            tape.answered(incoming.status, &listed(&incoming.headers), incoming.attempts);
         }
         let framing = Framing::of(record.stream, header(&incoming.headers, "content-type"));
         let encoding = Encoding::parse(header(&incoming.headers, "content-encoding").unwrap_or_default());
@@ -349,13 +340,14 @@ impl Exchange {
         let strips = strips && framing == Framing::Events && encoding == Some(Encoding::Identity);
         let length = header(&incoming.headers, "content-length").and_then(|length| length.parse().ok());
         let mut response = respond(incoming.status, AnswerBody::whole(Bytes::new()));
-        for (name, value) in &incoming.headers {
-            let drops = DROPPED_OF_ANSWERS.iter().any(|dropped| name.eq_ignore_ascii_case(dropped))
-                || (strips && name.eq_ignore_ascii_case("content-length"));
-            if !drops {
-                set(&mut response, name, value);
-            }
+        let mut headers = std::mem::take(&mut incoming.headers);
+        for dropped in DROPPED_OF_ANSWERS {
+            headers.remove(*dropped);
         }
+        if strips {
+            headers.remove(CONTENT_LENGTH);
+        }
+        *response.headers_mut() = headers;
         let meter = Meter::new(self.wire, framing, encoding.unwrap_or(Encoding::Identity));
         let stripper = strips.then(UsageStripper::default);
         let promised = length.filter(|_| !strips);

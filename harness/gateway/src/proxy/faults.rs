@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::Deserialize;
 
-/// What is put in, each by how many of a thousand requests (tries) get it. What is left is untouched.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What is put in, each by how many of a thousand requests (tries) get it. What is left is untouched. Settings have it as
+/// `[providers.NAME.faults]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct FaultRates {
     /// Equal seeds give equal faults.
     pub seed: u64,
@@ -18,14 +21,14 @@ pub struct FaultRates {
     pub failed: u32,
     /// Answered with 529.
     pub overloaded: u32,
-    /// Answered late, by [`FaultRates::delay`].
+    /// Answered late, by [`FaultRates::delay_ms`].
     pub slow: u32,
     /// Cut in the middle of the answer.
     pub cut: u32,
     /// Answered with bytes in the middle that are no JSON, and no event.
     pub malformed: u32,
-    /// How late.
-    pub delay: Duration,
+    /// How late, in milliseconds.
+    pub delay_ms: u64,
 }
 
 /// One fault.
@@ -62,7 +65,7 @@ impl Faults {
             (rates.rate_limited, Fault::Status(429)),
             (rates.failed, Fault::Status(500)),
             (rates.overloaded, Fault::Status(529)),
-            (rates.slow, Fault::Slow(rates.delay)),
+            (rates.slow, Fault::Slow(Duration::from_millis(rates.delay_ms))),
             (rates.cut, Fault::Cut(after)),
             (rates.malformed, Fault::Malformed(after)),
         ]

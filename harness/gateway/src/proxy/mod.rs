@@ -18,6 +18,7 @@ mod retry;
 mod server;
 mod settlement;
 mod source;
+mod thread;
 mod upstream;
 
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +36,7 @@ pub use queue::Rates;
 pub use record::{Ended, ExchangeRecord, Replayed};
 pub use retry::Patience;
 pub use server::Access;
+pub use thread::GatewayThread;
 pub use upstream::{Health, Target, Timeouts, Upstream, UpstreamOptions, UpstreamSpec};
 
 use crate::budget::{Ask, Ledger, Line, Verdict};

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use hyper::header::{HeaderName, HeaderValue};
 
 use super::exchange::Exchange;
 use super::{Caller, Gateway};
@@ -61,8 +62,9 @@ impl Gateway {
             route,
             path,
             headers: [("content-type", "application/json"), ("anthropic-version", "2023-06-01")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .to_vec(),
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .into_iter()
+                .collect(),
             agent: Arc::downgrade(&here),
             begun: Instant::now(),
         };

@@ -7,7 +7,7 @@ use hyper::Response;
 
 use super::body::AnswerBody;
 use super::exchange::Exchange;
-use super::http::plain;
+use super::http::{plain, unlisted};
 use super::record::{Ended, ExchangeRecord, Replayed};
 use super::settlement::Settlement;
 use super::source::Source;
@@ -59,7 +59,7 @@ impl Exchange {
         }
         let incoming = Incoming {
             status: played.status,
-            headers: played.headers,
+            headers: unlisted(&played.headers),
             source: Source::played(played.frames, pace, &played.ending),
             attempts: played.attempts,
             permit: None,

@@ -1,7 +1,7 @@
 //! When a failed try is made again, and for how long: the same for every agent, because agents' own habits differ and are all
 //! wrong somewhere.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How long an upstream's failures are waited out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +48,21 @@ pub(super) fn is_passing(status: u16, body: &[u8]) -> bool {
     }
 }
 
-/// What `retry-after` asks for, in seconds; dates are not read, and wait as if nothing had been said.
-pub(super) fn asked(header: Option<&str>) -> Option<Duration> {
-    let seconds: f64 = header?.trim().parse().ok()?;
-    (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(86_400.0)))
+/// Longest wait that is taken from a header: beyond a day it is all the same.
+const LONGEST_ASKED: Duration = Duration::from_secs(86_400);
+
+/// What `retry-after` asks for at this moment, in seconds or as a date; one that is past, or that cannot be read, is no more
+/// than nothing to wait for, or nothing said.
+pub(super) fn asked(header: Option<&str>, now: SystemTime) -> Option<Duration> {
+    let header = header?.trim();
+    let asked = match header.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => {
+            Duration::from_secs_f64(seconds.min(LONGEST_ASKED.as_secs_f64()))
+        }
+        Ok(_) => return None,
+        Err(_) => httpdate::parse_http_date(header).ok()?.duration_since(now).unwrap_or(Duration::ZERO),
+    };
+    Some(asked.min(LONGEST_ASKED))
 }
 
 #[cfg(test)]
@@ -65,11 +76,37 @@ mod tests {
         assert_eq!(ms(patience.next(1, Duration::ZERO, None, 1.0)), Some(500));
         assert_eq!(ms(patience.next(3, Duration::ZERO, None, 0.0)), Some(1000));
         assert_eq!(ms(patience.next(99, Duration::ZERO, None, 1.0)), Some(20_000));
-        assert_eq!(ms(patience.next(1, Duration::ZERO, asked(Some("7")), 1.0)), Some(7000));
-        assert_eq!(patience.next(1, Duration::ZERO, asked(Some("3600")), 1.0), None);
+        let asked = |header| asked(Some(header), SystemTime::UNIX_EPOCH);
+        assert_eq!(ms(patience.next(1, Duration::ZERO, asked("7"), 1.0)), Some(7000));
+        assert_eq!(patience.next(1, Duration::ZERO, asked("3600"), 1.0), None);
         assert_eq!(patience.next(1, Duration::from_secs(90), None, 1.0), None);
-        assert_eq!(asked(Some("Wed, 21 Oct 2026 07:28:00 GMT")), None);
-        assert_eq!(asked(Some("-1")), None);
+    }
+
+    #[test]
+    fn retry_after_is_read_in_seconds_and_in_every_form_of_a_date() {
+        // 1994-11-06 08:49:00 UTC.
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_740);
+        let seconds = |header| asked(Some(header), now).map(|wait| wait.as_secs_f64());
+        for (header, wait) in [
+            ("7", Some(7.0)),
+            (" 0.5 ", Some(0.5)),
+            ("1e9", Some(86_400.0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(37.0)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(37.0)),
+            ("Sun Nov  6 08:49:37 1994", Some(37.0)),
+            // Past by a clock that differs from ours: at once.
+            ("Sun, 06 Nov 1994 08:40:00 GMT", Some(0.0)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(86_400.0)),
+            ("-1", None),
+            ("NaN", None),
+            ("inf", None),
+            ("", None),
+            ("soon", None),
+            ("Wed, 99 Foo 2026 07:28:00 GMT", None),
+        ] {
+            assert_eq!(seconds(header), wait, "{header}");
+        }
+        assert_eq!(asked(None, now), None);
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -32,7 +32,7 @@ pub enum Access {
 }
 
 impl Access {
-    pub(super) fn caller(&self, headers: &[(String, String)], path: &str) -> Option<Arc<Caller>> {
+    pub(super) fn caller(&self, headers: &HeaderMap, path: &str) -> Option<Arc<Caller>> {
         match self {
             Access::Own(caller) => Some(Arc::clone(caller)),
             Access::Keys(keys) => {

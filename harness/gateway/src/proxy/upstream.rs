@@ -2,17 +2,18 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Method, Request, Uri};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Method, Request, Uri};
 
 use super::address::joined;
 use super::connections::{Connections, HttpProxy, Roots};
 use super::faults::{Fault, FaultRates, Faults, Spoiled};
 use super::flow::{Flow, Place};
+use super::http::header;
 use super::queue::Rates;
 use super::retry::{self, Patience};
 use super::source::Source;
@@ -138,7 +139,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) model: &'a str,
     /// Path and query as the agent sent them, without a key.
     pub(super) path: &'a str,
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     /// Which faults of a script were played before, by turn.
     pub(super) faults: &'a Mutex<std::collections::HashMap<usize, u32>>,
@@ -147,7 +148,7 @@ pub(super) struct Outgoing<'a> {
 /// What came back.
 pub(super) struct Incoming {
     pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: HeaderMap,
     pub(super) source: Source,
     pub(super) attempts: u32,
     /// Kept as long as the answer is read; a recording needs none.
@@ -235,8 +236,7 @@ impl Upstream {
                 Ok((status, headers, mut source)) if status >= 400 => {
                     let body = source.collect(ERROR_BYTES).await;
                     let passing = retry::is_passing(status, &body);
-                    let header = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
-                    let asked = retry::asked(header.map(|(_, value)| value.as_str()));
+                    let asked = retry::asked(header(&headers, "retry-after"), SystemTime::now());
                     if !passing {
                         self.note_answer(status, &body);
                         let source =
@@ -267,17 +267,14 @@ impl Upstream {
         }
     }
 
-    async fn try_with_faults(
-        &self,
-        outgoing: &Outgoing<'_>,
-    ) -> Result<(u16, Vec<(String, String)>, Source), Failed> {
+    async fn try_with_faults(&self, outgoing: &Outgoing<'_>) -> Result<(u16, HeaderMap, Source), Failed> {
         match self.faults.as_ref().and_then(Faults::draw) {
             None => self.try_once(outgoing).await,
             Some(Fault::Status(status)) => {
                 let body =
                     format!("{{\"error\":{{\"message\":\"status {status} on purpose\"}}}}").into_bytes();
                 let source = Source::Script { frames: [body].into(), ending: scripted::Ending::Complete };
-                Ok((status, vec![("content-type".to_owned(), "application/json".to_owned())], source))
+                Ok((status, content_type("application/json"), source))
             }
             Some(Fault::Slow(delay)) => {
                 tokio::time::sleep(delay).await;
@@ -294,10 +291,7 @@ impl Upstream {
         }
     }
 
-    async fn try_once(
-        &self,
-        outgoing: &Outgoing<'_>,
-    ) -> Result<(u16, Vec<(String, String)>, Source), Failed> {
+    async fn try_once(&self, outgoing: &Outgoing<'_>) -> Result<(u16, HeaderMap, Source), Failed> {
         match &self.spec.target {
             Target::Script(script) => {
                 let faults = |turn: usize| {
@@ -332,7 +326,7 @@ impl Upstream {
                         sent: true,
                     });
                 }
-                let headers = vec![("content-type".to_owned(), reply.content_type.to_owned())];
+                let headers = content_type(reply.content_type);
                 let source = Source::Script { frames: reply.frames.into(), ending: reply.ending };
                 Ok((reply.status, headers, source))
             }
@@ -354,16 +348,9 @@ impl Upstream {
                     Ok(Ok(answer)) => answer,
                 };
                 let (parts, body) = answer.into_parts();
-                let headers = parts
-                    .headers
-                    .iter()
-                    .map(|(name, value)| {
-                        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-                    })
-                    .collect();
                 Ok((
                     parts.status.as_u16(),
-                    headers,
+                    parts.headers,
                     Source::Connection { body, idle: self.spec.timeouts.idle },
                 ))
             }
@@ -425,24 +412,24 @@ fn request(
         .map_err(|error| failed(format!("{base_url} is no address: {error}")))?;
     let mut headers = outgoing.headers.clone();
     let header = key_header.unwrap_or(outgoing.wire.key_header());
-    replace_key(&mut headers, header, key.unwrap_or_default());
-    if key.is_none() {
-        headers.pop();
+    replace_key(&mut headers, header, key)
+        .map_err(|_| failed(format!("the value of the header {} cannot be sent", header.name)))?;
+    for (name, value) in further {
+        // What is no header cannot be sent, and a secret must not be shown.
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
+            return Err(failed(format!("the value of the header {name} cannot be sent")));
+        };
+        headers.insert(name, value);
     }
     let mut request = Request::new(Full::new(outgoing.body.clone()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
-    for (name, value) in headers.iter().chain(further) {
-        // What is no header cannot be sent; a key with a line break in it is the one such thing, and must not be shown.
-        let (Ok(name), Ok(mut value)) =
-            (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()))
-        else {
-            return Err(failed(format!("the value of the header {name} cannot be sent")));
-        };
-        value.set_sensitive(name.as_str() == header.name);
-        request.headers_mut().insert(name, value);
-    }
+    *request.headers_mut() = headers;
     Ok(request)
+}
+
+fn content_type(kind: &'static str) -> HeaderMap {
+    [(CONTENT_TYPE, HeaderValue::from_static(kind))].into_iter().collect()
 }
 
 /// An error with its causes: the outermost alone says only that something failed.

@@ -69,6 +69,9 @@ static CHANGING: LazyLock<Regex> = LazyLock::new(|| {
         format!(r"(?P<clock>\b{clock}{zone}\b)"),
         r"(?P<port>\b(?:127\.0\.0\.1|localhost|\[::1\]):[0-9]{2,5}\b)".to_owned(),
         r"(?P<took>\b(?:[0-9]+m)?[0-9]+\.[0-9]+ ?(?:ns|µs|us|ms|s|secs?|seconds?)\b)".to_owned(),
+        r#"(?P<measured>\b(?:duration|elapsed|took)(?:_?(?:ns|us|ms|s|sec|seconds))?["']?[:=]? *[0-9]+(?:\.[0-9]+)?(?:[eE]-?[0-9]+)?)"#.to_owned(),
+        // What programs call a file that nobody is to name: mktemp, Python, Rust, Node.
+        r"(?P<tmp>/tmp/(?:\.?tmp[._-]?[A-Za-z0-9_]{6,12}|[A-Za-z0-9_]+[.-][A-Za-z0-9]{6,12})\b)".to_owned(),
     ]
     .join("|");
     Regex::new(&pattern).expect("the pattern is a constant that a test compiles")
@@ -99,6 +102,43 @@ impl Asked<'_> {
         all.insert("stream".to_owned(), self.stream.into());
         all.insert("wire".to_owned(), self.wire.into());
         Value::Object(all)
+    }
+}
+
+/// A canonical form without what an agent's tools answered: what is left is the agent's own.
+pub(super) fn said(mut form: Value) -> Value {
+    if let Some(body) = form.get_mut("body") {
+        for name in CONVERSATIONS {
+            let items = body.get_mut(*name).and_then(Value::as_array_mut);
+            items.into_iter().flatten().for_each(forget_outputs);
+        }
+    }
+    form
+}
+
+/// Takes the answers of tools out of one item of a conversation, on whichever wire.
+fn forget_outputs(item: &mut Value) {
+    let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
+    let forget = |item: &mut Value, key: &str| {
+        if let Some(output) = item.get_mut(key) {
+            *output = Value::from("<output>");
+        }
+    };
+    if text(item, "type").is_some_and(|kind| kind.ends_with("_call_output")) {
+        forget(item, "output");
+    }
+    if text(item, "role").is_some_and(|role| matches!(role.as_str(), "tool" | "function")) {
+        forget(item, "content");
+    }
+    for part in ["content", "parts"] {
+        for part in item.get_mut(part).and_then(Value::as_array_mut).into_iter().flatten() {
+            if text(part, "type").as_deref() == Some("tool_result") {
+                forget(part, "content");
+            }
+            if let Some(answer) = part.get_mut("functionResponse") {
+                forget(answer, "response");
+            }
+        }
     }
 }
 
@@ -175,6 +215,16 @@ fn normal_text(text: String, names: &mut Names) -> String {
         if let Some(line) = name("line") {
             let label = line.split(':').next().unwrap_or_default();
             return format!("{label}: <any>");
+        }
+        if let Some(measured) = name("measured") {
+            let label = measured.split(|c: char| !c.is_ascii_alphabetic() && c != '_').next();
+            return format!("{} <took>", label.unwrap_or_default());
+        }
+        if let Some(file) = name("tmp") {
+            // A word is a name that somebody chose; chance has capitals or digits in it.
+            let chance = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
+            let is_chance = file.rsplit(['.', '-', '/']).next().is_some_and(|end| end.contains(chance));
+            return if is_chance { format!("<file {}>", names.number(file)) } else { file.to_owned() };
         }
         if let Some(port) = name("port") {
             let host = port.rsplit_once(':').map_or(port, |(host, _)| host);
@@ -258,8 +308,50 @@ mod tests {
                 "May I call you? call_me maybe, 3.5 stars, v1.2.3, 10:1",
             ),
             ("fn main() { let x = 2026; }", "fn main() { let x = 2026; }"),
+            ("  duration_ms: 11.168944\n# duration_ms 220.07", "  duration_ms <took>\n# duration_ms <took>"),
+            ("{\"elapsed\": 3, \"took\": 12}", "{\"elapsed <took>, \"took <took>}"),
+            ("it took 3 turns and a long duration", "it took <took> turns and a long duration"),
+            ("/tmp/tmp.WmR0gIGHe6 and /tmp/tmp.WmR0gIGHe6/a", "<file 1> and <file 1>/a"),
+            ("/tmp/tmpab12_x9/x /tmp/.tmpQx12Zy /tmp/work-Ab3dE9", "<file 1>/x <file 2> <file 3>"),
+            ("/tmp/settings.config /tmp/tmp-folder /tmp/a", "/tmp/settings.config /tmp/tmp-folder /tmp/a"),
         ] {
             assert_eq!(text(said), expected, "{said}");
+        }
+    }
+
+    #[test]
+    fn said_leaves_out_what_tools_answered_on_every_wire_and_nothing_else() {
+        for (list, output) in [
+            ("input", json!({"type": "function_call_output", "call_id": "c", "output": "OUT"})),
+            ("input", json!({"type": "custom_tool_call_output", "call_id": "c", "output": "OUT"})),
+            ("messages", json!({"role": "tool", "tool_call_id": "c", "content": "OUT"})),
+            (
+                "messages",
+                json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "OUT"}]}),
+            ),
+            (
+                "contents",
+                json!({"role": "user", "parts": [{"functionResponse": {"name": "bash", "response": {"output": "OUT"}}}]}),
+            ),
+        ] {
+            let form = |output: &Value, text: &str| {
+                let body = json!({list: [{"role": "user", "content": text}, output]}).to_string();
+                let asked = Asked {
+                    wire: "w",
+                    operation: Operation::Generate,
+                    model: "m",
+                    stream: true,
+                    body: body.as_bytes(),
+                };
+                said(asked.form())
+            };
+            let other: Value = serde_json::from_str(&output.to_string().replace("OUT", "ANOTHER")).unwrap();
+            assert_eq!(form(&output, "a"), form(&other, "a"), "{output}");
+            assert_ne!(form(&output, "a"), form(&output, "b"));
+            let call: Value =
+                serde_json::from_str(&output.to_string().replace("\"c\"", "\"d\"").replace("bash", "sh"))
+                    .unwrap();
+            assert_ne!(form(&output, "a"), form(&call, "a"), "{output}");
         }
     }
 

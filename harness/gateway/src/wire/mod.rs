@@ -21,6 +21,8 @@ pub use request::{BadRequest, ReadRequest, RequestFacts, Wish};
 pub use route::{KeyHeader, Operation, Route, presented_key, replace_key, without_key};
 pub use strip::UsageStripper;
 
+use route::is_plain;
+
 use crate::stream::edit::{Found, Splice};
 use crate::stream::skim::{Hit, Paths};
 
@@ -34,8 +36,11 @@ pub fn by_name(name: &str) -> Option<&'static dyn Wire> {
 }
 
 /// The wire that a method and path belong to, and what is asked on it. The path may carry a query, and a prefix of whatever
-/// server it is.
+/// server it is. One that an upstream might read otherwise than we do belongs to none.
 pub fn recognise(method: &str, path: &str) -> Option<(&'static dyn Wire, Route)> {
+    if !is_plain(path) {
+        return None;
+    }
     WIRES.iter().find_map(|wire| Some((*wire, wire.route(method, path)?)))
 }
 

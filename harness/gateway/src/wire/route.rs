@@ -1,5 +1,8 @@
 //! Paths, keys and queries: what is the same on every wire about how a request is addressed.
 
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue, InvalidHeaderValue};
+
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -51,11 +54,29 @@ pub(super) fn segments(path: &str) -> Vec<&str> {
     path.split('/').filter(|segment| !segment.is_empty()).collect()
 }
 
+/// Whether a path means the same to everybody: no segment climbs or stays, and nothing that divides segments, ends a path or is
+/// a sign of its own is written in another way. Agents need none of it; a server behind us may undo it, and find another
+/// endpoint than the one that is metered.
+pub(super) fn is_plain(path: &str) -> bool {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let hidden = path.match_indices('%').any(|(at, _)| {
+        let code = path.get(at + 1..at + 3).and_then(|code| u8::from_str_radix(code, 16).ok());
+        code.is_none_or(|byte| {
+            byte < 0x20 || matches!(byte, b'.' | b'/' | b'\\' | b'%' | b'?' | b'#' | b';' | 0x7f)
+        })
+    });
+    let climbs = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    let model_climbs = |segment: &str| segment.split(':').next().is_some_and(climbs);
+    !hidden
+        && !path.bytes().any(|byte| byte == b'\\' || byte < 0x20)
+        && !path.split('/').any(|segment| climbs(segment) || model_climbs(segment))
+}
+
 /// The key that an agent presents, in a header or the query: its virtual key.
-pub fn presented_key<'a>(headers: &'a [(String, String)], path: &'a str) -> Option<&'a str> {
+pub fn presented_key<'a>(headers: &'a HeaderMap, path: &'a str) -> Option<&'a str> {
     let in_header = headers.iter().find_map(|(name, value)| {
-        let name = KEY_HEADERS.iter().find(|known| name.eq_ignore_ascii_case(known))?;
-        let value = value.trim();
+        let name = KEY_HEADERS.iter().find(|known| name == **known)?;
+        let value = value.to_str().ok()?.trim();
         let bare = (*name == "authorization")
             .then(|| value.split_once(' '))
             .flatten()
@@ -65,10 +86,23 @@ pub fn presented_key<'a>(headers: &'a [(String, String)], path: &'a str) -> Opti
     in_header.or_else(|| parameters(path).find_map(|(name, value)| is_key(name).then_some(value)))
 }
 
-/// Takes every key off the headers and puts one on.
-pub fn replace_key(headers: &mut Vec<(String, String)>, header: KeyHeader, key: &str) {
-    headers.retain(|(name, _)| !KEY_HEADERS.iter().any(|known| name.eq_ignore_ascii_case(known)));
-    headers.push((header.name.to_owned(), format!("{}{key}", header.prefix)));
+/// Takes every key off the headers and puts one on, if there is one.
+///
+/// # Errors
+/// The key is none that a header can carry: it has a line break in it, perhaps. It must not be shown.
+pub fn replace_key(
+    headers: &mut HeaderMap,
+    header: KeyHeader,
+    key: Option<&str>,
+) -> Result<(), InvalidHeaderValue> {
+    for known in KEY_HEADERS {
+        headers.remove(*known);
+    }
+    let Some(key) = key else { return Ok(()) };
+    let mut value = HeaderValue::try_from(format!("{}{key}", header.prefix))?;
+    value.set_sensitive(true);
+    headers.insert(HeaderName::from_static(header.name), value);
+    Ok(())
 }
 
 /// The path and query without any key.
@@ -157,26 +191,30 @@ mod tests {
     #[test]
     fn replace_key_leaves_no_other_key_on_any_wire() {
         for wire in WIRES {
-            let mut headers: Vec<(String, String)> =
-                ["Authorization", "X-Api-Key", "x-goog-api-key", "api-key"]
-                    .into_iter()
-                    .map(|name| (name.to_owned(), "Bearer stolen".to_owned()))
-                    .collect();
-            headers.push(("accept".to_owned(), "*/*".to_owned()));
-            replace_key(&mut headers, wire.key_header(), "real");
-            assert!(!headers.iter().any(|(_, value)| value.contains("stolen")));
+            let mut headers = HeaderMap::new();
+            for name in ["Authorization", "X-Api-Key", "x-goog-api-key", "api-key"] {
+                let name = HeaderName::try_from(name).unwrap();
+                headers.append(name.clone(), HeaderValue::from_static("Bearer stolen"));
+                headers.append(name, HeaderValue::from_static("stolen twice"));
+            }
+            headers.insert("accept", HeaderValue::from_static("*/*"));
+            replace_key(&mut headers, wire.key_header(), Some("real")).unwrap();
+            assert!(!headers.values().any(|value| value.to_str().unwrap().contains("stolen")));
             assert_eq!(headers.len(), 2);
             assert_eq!(presented_key(&headers, "/"), Some("real"));
+            assert!(replace_key(&mut headers, wire.key_header(), Some("a\nb")).is_err());
+            replace_key(&mut headers, wire.key_header(), None).unwrap();
+            assert_eq!(headers.len(), 1);
         }
     }
 
     #[test]
     fn key_in_the_query_is_found_and_taken_off() {
         let path = "/v1beta/models/m:generateContent?alt=sse&key=virtual";
-        assert_eq!(presented_key(&[], path), Some("virtual"));
+        assert_eq!(presented_key(&HeaderMap::new(), path), Some("virtual"));
         assert_eq!(without_key(path), "/v1beta/models/m:generateContent?alt=sse");
         assert_eq!(without_key("/a?key=1"), "/a");
         assert_eq!(without_key("/a"), "/a");
-        assert_eq!(presented_key(&[], "/a?monkey=1"), None);
+        assert_eq!(presented_key(&HeaderMap::new(), "/a?monkey=1"), None);
     }
 }
