@@ -34,7 +34,7 @@ fn what_is_unknown_is_refused_by_name_with_a_way_out() {
     hint: put it behind the agent that it configures
     ");
     assert_snapshot!(refused(&room, 2, "run suite tasks --agent noop --agent noop"), @"
-    error: the variant noop is asked for twice
+    error: the variant noop is asked for twice, with the same settings
     hint: use --attempts to try a variant more than once
     ");
     assert_snapshot!(refused(&room, 3, "run suite tasks --agent core"), @"error: the agent core needs a model: --model PROVIDER/MODEL, for example scripted/starter, which needs no key");
