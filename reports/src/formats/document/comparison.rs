@@ -59,7 +59,7 @@ fn side_table(sides: &[SideSummary]) -> Grid {
     for at in 0..rows[0].1.len() {
         let name = rows[0].1[at].0;
         let cells: Vec<Cell> = rows.iter().map(|(_, row)| row[at].1.clone()).collect();
-        let optional = name == "pass@k" || name.ends_with("task");
+        let optional = name == "pass@k" || name == "$/task" || name == "tokens/resolved";
         if !optional || cells.iter().any(|cell| cell.text() != UNKNOWN) {
             grid.push(std::iter::once(Cell::new(name)).chain(cells).collect());
         }
@@ -90,9 +90,7 @@ fn side_numbers(side: &SideSummary) -> Vec<(&'static str, Cell)> {
     let usd = |value: Option<f64>| Cell::new(&or_unknown(value, show::usd));
     let count = |value: Option<f64>| Cell::new(&or_unknown(value, |value| show::count(value.round() as u64)));
     row.push(("$/task", usd(cost.per_task)));
-    row.push(("$/solved task", usd(cost.per_solved_task)));
-    row.push(("tokens/task", count(tokens.per_task)));
-    row.push(("tokens/solved task", count(tokens.per_solved_task)));
+    row.push(("tokens/resolved", count(tokens.per_solved_task)));
     let unknown = &side.summary.unknown;
     for (name, count) in [
         ("unknown cost", unknown.cost_usd),
