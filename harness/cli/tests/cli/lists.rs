@@ -56,19 +56,20 @@ fn everything_can_be_listed_for_people() {
     codex  OpenAI's codex from npm, in the sandbox, for models of the Responses API (0.169.0)
                     version  which version of npm's package, exactly; the one that `list agents` shows by default
                     effort  none, minimal, low, medium, high or xhigh
+                    max_cost  dollars: it has no such limit, the gateway keeps it before each request
                     max_tokens  tokens by its own count, which leaves cached input out; the run's budgets are kept by the gateway
     claude-code  Claude Code from npm, in the sandbox, for models of the Messages API (2.1.329)
                     version  which version of npm's package, exactly; the one that `list agents` shows by default
                     mode  `full` (by default) or `bare`: three tools and a short prompt, which is another agent
                     max_turns  at most so many turns of its own loop
-                    max_cost  dollars by its own bill, which it looks at after each answer; the run's budgets are kept by the gateway
+                    max_cost  dollars: by its own bill, which it looks at after each answer, and by the gateway's before each request
                     effort  low, medium, high, xhigh or max
                     append_prompt  text after its own system prompt
                     tools  its built-in tools that it may use, by their names; all of them by default
     mini-swe-agent  mini-swe-agent from PyPI with its own Python, in the sandbox, for models of the Chat and Responses APIs (2.4.6)
                     version  which version of PyPI's package, exactly; the one that `list agents` shows by default
                     max_steps  at most so many answers of the model
-                    max_cost  dollars by its own bill, which knows few models; the run's budgets are kept by the gateway
+                    max_cost  dollars: by its own bill, which knows few models, and by the gateway's before each request
                     command_timeout_sec  seconds that one command may take; 30 by default
                     wire  openai-chat or openai (Responses); where the provider has both, openai-chat by default
     ");

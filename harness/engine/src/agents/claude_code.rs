@@ -28,7 +28,7 @@ const SETTINGS: &[SettingSpec] = &[
     SettingSpec::text("max_turns", "at most so many turns of its own loop"),
     SettingSpec::text(
         "max_cost",
-        "dollars by its own bill, which it looks at after each answer; the run's budgets are kept by the gateway",
+        "dollars: by its own bill, which it looks at after each answer, and by the gateway's before each request",
     ),
     SettingSpec::text("effort", "low, medium, high, xhigh or max"),
     SettingSpec::text("append_prompt", "text after its own system prompt"),
@@ -113,6 +113,10 @@ impl Program for ClaudeCode {
 
     fn wires(&self) -> &'static [&'static str] {
         &["anthropic"]
+    }
+
+    fn max_cost(&self) -> Option<f64> {
+        self.max_cost
     }
 
     fn account(&self) -> Account {

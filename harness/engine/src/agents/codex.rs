@@ -26,6 +26,7 @@ const SETTINGS: &[SettingSpec] = &[
         "which version of npm's package, exactly; the one that `list agents` shows by default",
     ),
     SettingSpec::text("effort", "none, minimal, low, medium, high or xhigh"),
+    SettingSpec::text("max_cost", "dollars: it has no such limit, the gateway keeps it before each request"),
     SettingSpec::text(
         "max_tokens",
         "tokens by its own count, which leaves cached input out; the run's budgets are kept by the gateway",
@@ -79,6 +80,7 @@ impl AgentKind for CodexKind {
             recipe,
             effort: check.one_of("effort", &EFFORTS)?.map(str::to_owned),
             max_tokens: check.count("max_tokens")?,
+            max_cost: check.amount("max_cost")?,
         })))
     }
 }
@@ -87,6 +89,7 @@ struct Codex {
     recipe: Recipe,
     effort: Option<String>,
     max_tokens: Option<u64>,
+    max_cost: Option<f64>,
 }
 
 impl Program for Codex {
@@ -96,6 +99,10 @@ impl Program for Codex {
 
     fn wires(&self) -> &'static [&'static str] {
         &["openai"]
+    }
+
+    fn max_cost(&self) -> Option<f64> {
+        self.max_cost
     }
 
     fn account(&self) -> Account {

@@ -16,7 +16,7 @@ fn program() -> Codex {
         needs_glibc: false,
     });
     let recipe = Recipe { program: NAME, version: VERSION.into(), source, says_version: vec!["bin/codex"] };
-    Codex { recipe, effort: None, max_tokens: None }
+    Codex { recipe, effort: None, max_tokens: None, max_cost: None }
 }
 
 #[test]

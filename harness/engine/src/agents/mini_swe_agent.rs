@@ -26,7 +26,7 @@ const SETTINGS: &[SettingSpec] = &[
     SettingSpec::text("max_steps", "at most so many answers of the model"),
     SettingSpec::text(
         "max_cost",
-        "dollars by its own bill, which knows few models; the run's budgets are kept by the gateway",
+        "dollars: by its own bill, which knows few models, and by the gateway's before each request",
     ),
     SettingSpec::text("command_timeout_sec", "seconds that one command may take; 30 by default"),
     SettingSpec::text(
@@ -108,6 +108,10 @@ impl Program for MiniSweAgent {
 
     fn wires(&self) -> &'static [&'static str] {
         self.wires
+    }
+
+    fn max_cost(&self) -> Option<f64> {
+        self.max_cost
     }
 
     fn account(&self) -> Account {

@@ -11,8 +11,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use harness_core::manifest::ToolsNote;
-use harness_core::{AgentExit, Finding, Severity, TaskId};
-use harness_gateway::budget::Scope;
+use harness_core::{AgentExit, Finding, NanoUsd, Severity, TaskId};
+use harness_gateway::budget::{Limits, Scope};
 use harness_sandbox::{ExecSpec, Exit, OutputSpec, ProcessSpec, ReadOnlyMount, SandboxError, Stdin};
 
 use crate::agents::{Agent, AgentReport, Endpoint, ModelAccess, Session};
@@ -58,6 +58,8 @@ pub(crate) trait Program: Send + Sync + 'static {
     fn wires(&self) -> &'static [&'static str];
     /// Where it leaves its account.
     fn account(&self) -> Account;
+    /// What a trial may cost by its own settings, in dollars: the gateway keeps that too, before each request and by its own prices.
+    fn max_cost(&self) -> Option<f64>;
     /// How it is started for this model, which it reaches at `way`.
     fn invocation(&self, session: &Session<'_>, access: &ModelAccess, way: &Endpoint) -> Invocation;
     /// What it told: its account, cut anywhere, and perhaps no account at all.
@@ -128,6 +130,11 @@ fn needs(recipe: &Recipe) -> &'static str {
 
 #[async_trait]
 impl<P: Program> Agent for Installed<P> {
+    fn limits(&self) -> Limits {
+        let nano_usd = self.program.max_cost().and_then(NanoUsd::from_usd);
+        Limits { nano_usd: nano_usd.and_then(|most| u64::try_from(most.0).ok()), ..Limits::default() }
+    }
+
     fn install(&self, state: &Path, say: &dyn Fn(&str)) -> Result<Option<ToolsNote>, ToolsError> {
         let folder = match self.folder.get() {
             Some(folder) => folder,
