@@ -423,6 +423,9 @@ pub struct Clean {
     /// Remove the images, too, that harness built or pulled on a container engine and that nobody uses
     #[arg(long)]
     pub images: bool,
+    /// Remove the agents, too, that harness installed (codex, Claude Code, …) and that no run uses
+    #[arg(long)]
+    pub agents: bool,
     /// Only say what would be removed
     #[arg(long)]
     pub dry_run: bool,

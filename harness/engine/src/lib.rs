@@ -16,7 +16,7 @@ pub mod models;
 pub mod run;
 pub mod run_dir;
 pub mod scheduler;
-mod tools;
+pub mod tools;
 pub mod trial;
 
 pub use cancel::{Cancel, Stage};

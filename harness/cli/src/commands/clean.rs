@@ -1,5 +1,6 @@
-//! `harness clean`: removes what crashes left, and images on request, sparing what is alive.
+//! `harness clean`: removes what crashes left, and images and installed agents on request, sparing what is alive.
 
+use harness_engine::tools::remove_all;
 use harness_sandbox::{BACKENDS, ReapFilter};
 use serde_json::json;
 
@@ -32,10 +33,19 @@ pub fn clean(context: &Context, options: &Clean) -> Result<Exit, Failure> {
             kept.extend(gone.kept);
         }
     }
+    let mut agents = Vec::new();
+    if options.agents {
+        let gone = remove_all(&context.settings.path("state_dir"), options.dry_run);
+        let gone = gone.map_err(|error| Failure::of(Exit::Unexpected, &error))?;
+        agents = gone.programs;
+        bytes += gone.bytes;
+        kept.extend(gone.kept);
+    }
     if json {
         let line = json!({
             "removed": removed,
             "images": images,
+            "agents": agents,
             "kept": kept,
             "bytes": bytes,
             "failed": failed,
@@ -50,11 +60,15 @@ pub fn clean(context: &Context, options: &Clean) -> Result<Exit, Failure> {
         for one in &images {
             printer::data(&format!("{verb} image {}\n", printer::plain(one)));
         }
+        for one in &agents {
+            printer::data(&format!("{verb} agent {}\n", printer::plain(one)));
+        }
         let sandboxes = if removed.len() == 1 { "sandbox" } else { "sandboxes" };
-        let also = match images.len() {
-            0 => String::new(),
-            count => format!(", {}", printer::plural(count, "image")),
-        };
+        let also: String = [("image", images.len()), ("agent", agents.len())]
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(what, count)| format!(", {}", printer::plural(*count, what)))
+            .collect();
         printer::data(&format!("{verb} {} {sandboxes}{also}, {} MB\n", removed.len(), bytes / 1_000_000));
     }
     for one in &kept {

@@ -76,6 +76,7 @@ fn a_run_that_was_killed_goes_on_and_counts_every_trial_once() {
     assert_snapshot!(done.said(), @"
     run r in .harness/runs/r
     1 of 2 trials are finished already
+    warning: b-slow/oracle/1: the harness was killed while it was under way; it starts over: sandboxes of memory go with the harness
     [2/2] resolved  b-slow/oracle/1 (TIME)
     completed (exit 0 means that all was tried, not that it was solved)
     ");

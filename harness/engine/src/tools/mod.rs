@@ -54,13 +54,15 @@ pub(crate) enum Source {
     Pip(Pip),
 }
 
-/// A folder that is ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A folder that is ready, and stays while this value lives.
+#[derive(Debug)]
 pub(crate) struct ToolFolder {
     /// On the host.
     pub path: PathBuf,
     /// What is in it.
     pub note: ToolsNote,
+    /// Held with others; whoever removes wants it alone.
+    _used: File,
 }
 
 /// Why there is no folder. Nothing half is left.
@@ -125,13 +127,16 @@ pub(crate) fn prepare(state: &Path, recipe: &Recipe, say: &dyn Fn(&str)) -> Resu
     let home = state.join("agents");
     let name = format!("{}-{}-{}-{LAYOUT}", recipe.program, recipe.version, std::env::consts::ARCH);
     let path = home.join(&name);
-    if let Some(folder) = there(&path, recipe) {
-        return Ok(folder);
-    }
     fs::create_dir_all(&home).map_err(disk("make", &home))?;
+    let used = use_file(&home, &name)?;
+    used.lock_shared().map_err(disk("lock", &path))?;
+    let ready = |note: ToolsNote, used: File| ToolFolder { path: path.clone(), note, _used: used };
+    if let Some(note) = there(&path, recipe) {
+        return Ok(ready(note, used));
+    }
     let _lock = lock(&home.join(format!(".{name}.lock")), recipe, say)?;
-    if let Some(folder) = there(&path, recipe) {
-        return Ok(folder);
+    if let Some(note) = there(&path, recipe) {
+        return Ok(ready(note, used));
     }
     sweep(&home, &name)?;
     say(&format!("installing {} {} once, for all trials", recipe.program, recipe.version));
@@ -160,17 +165,81 @@ pub(crate) fn prepare(state: &Path, recipe: &Recipe, say: &dyn Fn(&str)) -> Resu
         recipe.version,
         began.elapsed().as_secs_f64()
     ));
-    Ok(ToolFolder { path, note: kept.note })
+    Ok(ready(kept.note, used))
 }
 
-/// The folder, when it is there and is what its name says.
-fn there(path: &Path, recipe: &Recipe) -> Option<ToolFolder> {
-    let mut text = Vec::new();
-    File::open(path.join(NOTE)).ok()?.take(MAX_NOTE).read_to_end(&mut text).ok()?;
-    let kept: Kept = serde_json::from_slice(&text).ok()?;
+/// What is in the folder, when it is there and is what its name says.
+fn there(path: &Path, recipe: &Recipe) -> Option<ToolsNote> {
+    let kept = kept(path)?;
     let same = kept.note.program == recipe.program && kept.note.version == recipe.version;
     let whole = recipe.says_version.first().is_some_and(|program| path.join(program).is_file());
-    (same && whole && kept.layout == LAYOUT).then(|| ToolFolder { path: path.to_owned(), note: kept.note })
+    (same && whole && kept.layout == LAYOUT).then_some(kept.note)
+}
+
+fn kept(path: &Path) -> Option<Kept> {
+    let mut text = Vec::new();
+    File::open(path.join(NOTE)).ok()?.take(MAX_NOTE).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn use_file(home: &Path, name: &str) -> Result<File, ToolsError> {
+    let file = home.join(format!(".{name}.use"));
+    let opened = File::options().create(true).truncate(false).write(true).open(&file);
+    opened.map_err(disk("open", &file))
+}
+
+/// What became of the tool folders of a machine.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// Programs with their versions.
+    pub programs: Vec<String>,
+    /// Bytes that they took.
+    pub bytes: u64,
+    /// What stays, with the reason.
+    pub kept: Vec<String>,
+}
+
+/// Removes the tool folders below `state` that no living process uses, or only says which.
+///
+/// # Errors
+/// [`ToolsError::Disk`].
+pub fn remove_all(state: &Path, dry_run: bool) -> Result<Removed, ToolsError> {
+    let home = state.join("agents");
+    let mut removed = Removed::default();
+    let entries = match fs::read_dir(&home) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(removed),
+        Err(error) => return Err(disk("read", &home)(error)),
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // What is half made is its maker's, and swept by whoever installs next.
+        let is_folder = !name.starts_with('.') && entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if !is_folder {
+            continue;
+        }
+        let note = kept(&entry.path()).map(|kept| kept.note);
+        let said = note.as_ref().map_or(name.clone(), |note| format!("{} {}", note.program, note.version));
+        let used = use_file(&home, &name)?;
+        if used.try_lock().is_err() {
+            removed.kept.push(format!("{said}: a run uses it"));
+            continue;
+        }
+        if !dry_run {
+            // The note goes first: what is left half is not taken for whole.
+            let file = entry.path().join(NOTE);
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(disk("remove", &file)(error));
+                }
+                _ => fs::remove_dir_all(entry.path()).map_err(disk("remove", &entry.path()))?,
+            }
+        }
+        removed.bytes += note.map_or(0, |note| note.bytes);
+        removed.programs.push(said);
+    }
+    removed.programs.sort();
+    Ok(removed)
 }
 
 /// Held until dropped; freed by the system when its process dies.

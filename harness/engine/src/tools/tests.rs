@@ -125,7 +125,11 @@ fn tools_that_cannot_be_installed_leave_nothing_and_say_why() {
     assert!(error.contains("hi 1.2.3 cannot be installed") && error.contains("npm"), "{error}");
     let left: Vec<_> =
         fs::read_dir(dir.path().join("agents")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| name.to_string_lossy().ends_with(".lock")), "{left:?}");
+    let locks = |name: &std::ffi::OsString| {
+        let name = name.to_string_lossy();
+        name.ends_with(".lock") || name.ends_with(".use")
+    };
+    assert!(left.iter().all(locks), "{left:?}");
 }
 
 #[test]
@@ -143,4 +147,22 @@ fn tools_of_one_kind_are_installed_by_one_at_a_time() {
     assert!(said.1.recv_timeout(Duration::from_secs(20)).unwrap().contains("waiting for another process"));
     drop(held);
     assert!(thread.join().unwrap());
+}
+
+#[test]
+fn tools_are_removed_when_nobody_uses_them() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(remove_all(dir.path(), false).unwrap(), Removed::default(), "nothing is there yet");
+    let recipe = recipe(dir.path(), "1.2.3");
+    let path = installed(dir.path(), &recipe);
+    let user = prepare(dir.path(), &recipe, &|_| {}).unwrap();
+    let spared = remove_all(dir.path(), false).unwrap();
+    assert_eq!(spared.kept, ["hi 1.2.3: a run uses it"]);
+    assert!(spared.programs.is_empty() && path.is_dir());
+    drop(user);
+    let shown = remove_all(dir.path(), true).unwrap();
+    assert_eq!(shown.programs, ["hi 1.2.3"]);
+    assert!(shown.bytes > 0 && path.is_dir(), "a dry run removes nothing");
+    assert_eq!(remove_all(dir.path(), false).unwrap(), shown);
+    assert!(!path.exists());
 }
