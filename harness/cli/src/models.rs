@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use harness_core::manifest::UpstreamNote;
 use harness_core::{Digest, Task, TaskId};
-use harness_engine::agents::speaks_none_of;
 use harness_engine::journal_writer::now_ms;
 use harness_engine::models::Replay;
 use harness_engine::{Cell, ModelsSpec, Route};
@@ -55,12 +54,8 @@ pub fn prepare(
                 upstreams.of(provider)?
             };
             let wires = upstreams.provider(provider)?.wires.clone();
-            let speaks = cell.agent.wires();
-            if let Some(message) = speaks_none_of(&cell.variant.agent, speaks, model, &wires) {
-                return Err(Failure::new(Exit::Invalid, message).hint(
-                    "name a model of another provider, or make one of your own: [providers.NAME] with wire and base_url",
-                ));
-            }
+            let can = cell.agent.can_ask(model, &wires);
+            can.map_err(|message| Failure::new(Exit::Invalid, message))?;
             let route = Route {
                 model: model.clone(),
                 name: name.to_owned(),

@@ -18,7 +18,7 @@ use harness_gateway::budget::{Limits, Scope};
 use harness_sandbox::SandboxError;
 use serde_json::Value;
 
-use super::{Agent, AgentKind, AgentReport, ModelAccess, Session, SettingError, SettingSpec, settings};
+use super::{Agent, AgentKind, AgentReport, Session, SettingError, SettingSpec, settings};
 
 /// The agent's name.
 const NAME: &str = "core";
@@ -101,9 +101,9 @@ struct Core {
 }
 
 impl Core {
-    /// The wire that the model is asked by.
-    fn dialect(&self, access: &ModelAccess) -> Result<&'static dyn Dialect, String> {
-        let spoken = DIALECTS.iter().copied().filter(|dialect| access.wires.contains(&dialect.name()));
+    /// The wire that a model is asked by whose provider speaks these; `Err` says what does not suit it.
+    fn dialect(&self, model: &str, wires: &[&'static str]) -> Result<&'static dyn Dialect, String> {
+        let spoken = DIALECTS.iter().copied().filter(|dialect| wires.contains(&dialect.name()));
         let chosen = match self.settings.wire {
             Some(wire) => spoken.clone().find(|dialect| dialect.name() == wire),
             None => spoken.clone().next(),
@@ -116,10 +116,10 @@ impl Core {
             )
         })?;
         // Only now is it known what a provider of the user's own speaks.
-        let provider = access.model.split('/').next().unwrap_or_default();
+        let (provider, name) = model.split_once('/').unwrap_or(("", model));
         if provider != SCRIPTED {
-            let support = support(dialect.name(), &access.name, false);
-            Settings::check(&support, &access.name, &self.given).map_err(|error| bad(error).to_string())?;
+            let support = support(dialect.name(), name, false);
+            Settings::check(&support, name, &self.given).map_err(|error| bad(error).to_string())?;
         }
         Ok(dialect)
     }
@@ -127,6 +127,10 @@ impl Core {
 
 #[async_trait]
 impl Agent for Core {
+    fn can_ask(&self, model: &str, wires: &[&'static str]) -> Result<(), String> {
+        self.dialect(model, wires).map(drop)
+    }
+
     fn asks_from_inside(&self) -> bool {
         false
     }
@@ -145,7 +149,7 @@ impl Agent for Core {
         let Some(access) = &session.model else {
             return Ok(crashed("there is no way to a model".to_owned()));
         };
-        let dialect = match self.dialect(access) {
+        let dialect = match self.dialect(&access.model, &access.wires) {
             Ok(dialect) => dialect,
             Err(message) => return Ok(crashed(message)),
         };
@@ -299,6 +303,17 @@ mod tests {
             let told = configured(model, &[given]).err().unwrap();
             assert!(told.contains(says), "{given:?}: {told}");
         }
+    }
+
+    #[test]
+    fn core_names_the_setting_that_a_provider_of_ones_own_does_not_have() {
+        let core = configured(Some("mine/m"), &[("seed", "1")]).unwrap();
+        assert_eq!(core.can_ask("mine/m", &["openai-chat"]), Ok(()));
+        let told = core.can_ask("mine/m", &["anthropic"]).unwrap_err();
+        assert!(told.contains("\"seed\" of the agent core is not supported"), "{told}");
+        let core = configured(Some("mine/m"), &[("wire", "google")]).unwrap();
+        let told = core.can_ask("mine/m", &["openai-chat"]).unwrap_err();
+        assert!(told.contains("none of the provider's: openai-chat"), "{told}");
     }
 
     #[test]

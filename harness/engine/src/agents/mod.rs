@@ -8,7 +8,7 @@ mod host_program;
 mod mini_swe_agent;
 mod noop;
 mod oracle;
-mod programs;
+pub(crate) mod programs;
 mod script;
 pub mod settings;
 
@@ -25,7 +25,6 @@ use harness_sandbox::{ReadOnlyMount, Sandbox, SandboxError};
 
 pub use crate::models::{Endpoint, ModelAccess};
 pub use crate::tools::ToolsError;
-pub use programs::speaks_none_of;
 pub use settings::{SettingError, SettingSpec};
 
 pub(crate) use script::script_argv;
@@ -87,9 +86,13 @@ pub trait Agent: Send + Sync {
         Ok(None)
     }
 
-    /// The wires that it can ask its model over; empty when any will do.
-    fn wires(&self) -> &'static [&'static str] {
-        &[]
+    /// Whether it can work with `PROVIDER/MODEL` over the wires that its provider speaks: known once the providers are, and asked
+    /// before anything starts.
+    ///
+    /// # Errors
+    /// A sentence that says what does not fit.
+    fn can_ask(&self, _model: &str, _wires: &[&'static str]) -> Result<(), String> {
+        Ok(())
     }
 
     /// Host folders that every sandbox of its trials shows read-only.

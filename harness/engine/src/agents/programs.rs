@@ -8,7 +8,7 @@ use super::SettingError;
 use super::settings::text;
 
 /// Providers whose wire is known from their name alone.
-const WIRES: [&str; 4] = ["openai", "openai-chat", "anthropic", "google"];
+pub(crate) const WIRES: [&str; 4] = ["openai", "openai-chat", "anthropic", "google"];
 
 /// Settings of one agent.
 pub(super) struct Check<'a> {
@@ -70,19 +70,6 @@ impl<'a> Check<'a> {
             .map(Some)
             .ok_or_else(|| self.bad(name, format!("must be one of {}, not {said:?}", words.join(", "))))
     }
-}
-
-/// Why an agent cannot ask a model over any of these wires; `None` when it can.
-pub fn speaks_none_of(agent: &str, speaks: &[&str], model: &str, wires: &[&str]) -> Option<String> {
-    if speaks.is_empty() || speaks.iter().any(|wire| wires.contains(wire)) {
-        return None;
-    }
-    let (speaks, wires) = (speaks.join(", "), wires.join(", "));
-    let known: Vec<&str> = WIRES.to_vec();
-    Some(format!(
-        "the agent {agent} cannot ask {model}: it speaks {speaks}, and the provider {wires} (wires are {})",
-        known.join(", ")
-    ))
 }
 
 /// The processor, as npm's packages name it.

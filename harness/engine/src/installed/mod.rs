@@ -15,6 +15,7 @@ use harness_core::{AgentExit, Finding, NanoUsd, Severity, TaskId};
 use harness_gateway::budget::{Limits, Scope};
 use harness_sandbox::{ExecSpec, Exit, OutputSpec, ProcessSpec, ReadOnlyMount, SandboxError, Stdin};
 
+use crate::agents::programs::WIRES;
 use crate::agents::{Agent, AgentReport, Endpoint, ModelAccess, Session};
 use crate::tools::{self, Recipe, ToolFolder, ToolsError};
 
@@ -146,8 +147,19 @@ impl<P: Program> Agent for Installed<P> {
         Ok(Some(folder.note.clone()))
     }
 
-    fn wires(&self) -> &'static [&'static str] {
-        self.program.wires()
+    fn can_ask(&self, model: &str, wires: &[&'static str]) -> Result<(), String> {
+        let speaks = self.program.wires();
+        if speaks.iter().any(|wire| wires.contains(wire)) {
+            return Ok(());
+        }
+        Err(format!(
+            "the agent {} cannot ask {model}: it speaks {}, and the provider {} (wires are {}); name a model of another provider, or \
+             make one of your own: [providers.NAME] with wire and base_url",
+            self.program.recipe().program,
+            speaks.join(", "),
+            wires.join(", "),
+            WIRES.join(", ")
+        ))
     }
 
     fn mounts(&self) -> Vec<ReadOnlyMount> {
