@@ -121,7 +121,8 @@ pub struct RunOptions {
     /// Model for the agents that use one, PROVIDER/MODEL (can be repeated). See `harness list models`
     #[arg(long, value_name = "NAME", help_heading = "Variants")]
     pub model: Vec<String>,
-    /// Setting of the agent named before it (can be repeated; one that is given more than once makes a variant of each value).
+    /// Setting of the agent named before it, or of the built-in one where none is named (can be repeated; one that is given more
+    /// than once makes a variant of each value).
     /// `--agent-set @FILE` reads a TOML file of settings
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Variants")]
     pub agent_set: Vec<String>,

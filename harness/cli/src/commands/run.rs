@@ -25,12 +25,13 @@ pub fn run(mut context: Context, sources: Vec<String>, options: RunOptions) -> R
     flags(&mut context, &options);
     tier_flags(&mut context, &options.tier_timeout)?;
     let given = variants::agent_args(std::env::args().skip(1))?;
-    let by_default = given.is_empty() && options.experiment.is_none();
+    let by_default = options.agent.is_empty() && options.experiment.is_none();
     let script = by_default.then(|| bundled_script(&sources)).flatten().filter(|_| options.model.is_empty());
     // A key that lies about never spends: only a model that was named does.
     let models = script.clone().map_or(options.model.clone(), |script| vec![script]);
     let agents = match (by_default, models.is_empty()) {
-        (false, _) => given,
+        _ if !given.is_empty() => given,
+        (false, _) => Vec::new(),
         (true, false) => vec![named("core")],
         (true, true) => ["oracle", "noop"].map(named).into(),
     };

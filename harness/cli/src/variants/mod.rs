@@ -285,6 +285,9 @@ mod tests {
         assert_eq!(found[0].set, ["run=x"]);
         assert_eq!(found[1].set, ["run=y"]);
         assert!(parse("--agent-set run=x --agent command").is_err());
+        let of_none = parse("run suite --agent-set plan=on --model m/n --agent-set effort=low").unwrap();
+        assert_eq!((of_none.len(), of_none[0].name.as_str()), (1, "core"));
+        assert_eq!(of_none[0].set, ["plan=on", "effort=low"]);
     }
 
     #[test]

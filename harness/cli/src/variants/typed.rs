@@ -15,11 +15,15 @@ pub struct AgentArg {
     pub set: Vec<String>,
 }
 
-/// Which `--agent-set` belongs to which `--agent`: the one that was typed before it.
+/// The agent that settings are of when no agent is named.
+const DEFAULT: &str = "core";
+
+/// Which `--agent-set` belongs to which `--agent`: the one that was typed before it. Where no agent is named at all, the built-in one.
 ///
 /// Clap's derive keeps no order between two options, so the arguments are looked at once more.
 pub fn agent_args(args: impl Iterator<Item = String>) -> Result<Vec<AgentArg>, Failure> {
     let mut found: Vec<AgentArg> = Vec::new();
+    let mut of_none: Vec<String> = Vec::new();
     let mut args = args.peekable();
     while let Some(arg) = args.next() {
         if arg == "--" {
@@ -38,17 +42,18 @@ pub fn agent_args(args: impl Iterator<Item = String>) -> Result<Vec<AgentArg>, F
         } else {
             match found.last_mut() {
                 Some(agent) => agent.set.push(value),
-                None => {
-                    return Err(Failure::new(
-                        Exit::Usage,
-                        format!("--agent-set {value} stands before any --agent"),
-                    )
-                    .hint("put it behind the agent that it configures"));
-                }
+                None => of_none.push(value),
             }
         }
     }
-    Ok(found)
+    match of_none.first() {
+        Some(value) if !found.is_empty() => {
+            Err(Failure::new(Exit::Usage, format!("--agent-set {value} stands before any --agent"))
+                .hint("put it behind the agent that it configures"))
+        }
+        Some(_) => Ok(vec![AgentArg { name: DEFAULT.to_owned(), set: of_none }]),
+        None => Ok(found),
+    }
 }
 
 /// The experiment that flags ask for.
