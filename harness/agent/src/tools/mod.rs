@@ -159,7 +159,7 @@ mod tests {
                 assert!(properties.contains_key(required.as_str().unwrap()), "{}", tool.name());
             }
         }
-        let helpers = ["mod.rs", "desk.rs", "files.rs", "nearest.rs", "patch.rs"];
+        let helpers = ["mod.rs", "desk.rs", "files.rs", "nearest.rs", "patch"];
         let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/tools")).unwrap();
         let files =
             folder.filter(|file| !helpers.contains(&file.as_ref().unwrap().file_name().to_str().unwrap()));
