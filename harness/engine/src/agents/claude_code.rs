@@ -1,13 +1,13 @@
 //! `claude-code`: Anthropic's program, without anybody at the keyboard, over the Messages wire.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use harness_core::{AgentExit, NanoUsd, Usage, UsageSource};
 use serde_json::Value;
 
+use super::programs::{self, Check, ProgramKind};
 use super::settings::{SettingKind, list, text};
-use super::{Agent, AgentKind, Endpoint, ModelAccess, Session, SettingError, SettingSpec, programs};
+use super::{Agent, Endpoint, ModelAccess, Session, SettingError, SettingSpec};
 use crate::installed::{Account, Called, HOME_AT, Installed, Invocation, Program, Told, lines, number};
 use crate::tools::{Npm, Recipe, Source};
 
@@ -39,61 +39,40 @@ const SETTINGS: &[SettingSpec] = &[
     },
 ];
 
-pub(super) struct ClaudeCodeKind;
+pub(super) const KIND: ProgramKind = ProgramKind {
+    name: NAME,
+    about: "Claude Code from npm, in the sandbox, for models of the Messages API",
+    version: VERSION,
+    settings: SETTINGS,
+    example: "anthropic",
+    make,
+};
 
-impl AgentKind for ClaudeCodeKind {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn about(&self) -> &'static str {
-        "Claude Code from npm, in the sandbox, for models of the Messages API"
-    }
-
-    fn version(&self) -> Option<&'static str> {
-        Some(VERSION)
-    }
-
-    fn uses_model(&self) -> bool {
-        true
-    }
-
-    fn settings(&self) -> &'static [SettingSpec] {
-        SETTINGS
-    }
-
-    fn configure(
-        &self,
-        model: Option<&str>,
-        given: &BTreeMap<String, Value>,
-    ) -> Result<Arc<dyn Agent>, SettingError> {
-        let check = programs::Check { agent: NAME, given };
-        check.model(model, "anthropic")?;
-        let version = check.version(VERSION)?;
-        let (platform, arch) = ("linux", programs::npm_arch());
-        let package = format!("@anthropic-ai/claude-code-{platform}-{arch}");
-        let recipe = Recipe {
-            program: NAME,
-            version: version.clone(),
-            source: Source::Npm(Npm {
-                package,
-                version,
-                program: "claude".to_owned(),
-                name: "claude",
-                needs_glibc: true,
-            }),
-            says_version: vec!["bin/claude", "--version"],
-        };
-        Ok(Arc::new(Installed::new(ClaudeCode {
-            recipe,
-            is_bare: check.one_of("mode", &["full", "bare"])? == Some("bare"),
-            max_turns: check.count("max_turns")?,
-            max_cost: check.amount("max_cost")?,
-            effort: check.one_of("effort", &EFFORTS)?.map(str::to_owned),
-            append_prompt: text(given, "append_prompt").map(str::to_owned),
-            tools: list(given, "tools"),
-        })))
-    }
+fn make(check: &Check<'_>) -> Result<Arc<dyn Agent>, SettingError> {
+    let version = check.version(VERSION)?;
+    let (platform, arch) = ("linux", programs::npm_arch());
+    let package = format!("@anthropic-ai/claude-code-{platform}-{arch}");
+    let recipe = Recipe {
+        program: NAME,
+        version: version.clone(),
+        source: Source::Npm(Npm {
+            package,
+            version,
+            program: "claude".to_owned(),
+            name: "claude",
+            needs_glibc: true,
+        }),
+        says_version: vec!["bin/claude", "--version"],
+    };
+    Ok(Arc::new(Installed::new(ClaudeCode {
+        recipe,
+        is_bare: check.one_of("mode", &["full", "bare"])? == Some("bare"),
+        max_turns: check.count("max_turns")?,
+        max_cost: check.amount("max_cost")?,
+        effort: check.one_of("effort", &EFFORTS)?.map(str::to_owned),
+        append_prompt: text(check.given, "append_prompt").map(str::to_owned),
+        tools: list(check.given, "tools"),
+    })))
 }
 
 struct ClaudeCode {

@@ -1,17 +1,17 @@
 //! The parser against a stream of the real program, whole, cut at every byte, and made of nothing.
 
 use super::*;
-use crate::agents::settings;
+use crate::agents::{AgentKind as _, settings};
 use harness_agent::events::Event;
+use std::collections::BTreeMap;
 
 /// A short stream in the program's own form.
 const STREAM: &str = include_str!("samples/claude.jsonl");
 
 fn agent(given: &[(&str, &str)]) -> Result<Arc<dyn Agent>, String> {
     let given = given.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect();
-    let given =
-        settings::check(NAME, ClaudeCodeKind.settings(), &given).map_err(|error| error.to_string())?;
-    ClaudeCodeKind.configure(Some("anthropic/m"), &given).map_err(|error| error.to_string())
+    let given = settings::check(NAME, KIND.settings(), &given).map_err(|error| error.to_string())?;
+    KIND.configure(Some("anthropic/m"), &given).map_err(|error| error.to_string())
 }
 
 fn program() -> ClaudeCode {
@@ -102,5 +102,5 @@ fn claude_code_refuses_a_setting_by_name() {
         let told = agent(&[(name, value)]).err().unwrap();
         assert!(told.contains(&format!("{name:?}")) && told.contains("claude-code"), "{told}");
     }
-    assert!(ClaudeCodeKind.configure(None, &BTreeMap::new()).is_err());
+    assert!(KIND.configure(None, &BTreeMap::new()).is_err());
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use harness_core::{AgentExit, Usage, UsageSource};
 use serde_json::{Value, json};
 
+use super::programs::{self, Check, ProgramKind};
 use super::settings::SettingSpec;
-use super::{Agent, AgentKind, Endpoint, ModelAccess, Session, SettingError, programs};
+use super::{Agent, Endpoint, ModelAccess, Session, SettingError};
 use crate::installed::{Account, Called, HOME_AT, Installed, Invocation, Program, Told, lines, number};
 use crate::tools::{Npm, Recipe, Source};
 
@@ -33,56 +34,35 @@ const SETTINGS: &[SettingSpec] = &[
     ),
 ];
 
-pub(super) struct CodexKind;
+pub(super) const KIND: ProgramKind = ProgramKind {
+    name: NAME,
+    about: "OpenAI's codex from npm, in the sandbox, for models of the Responses API",
+    version: VERSION,
+    settings: SETTINGS,
+    example: "openai",
+    make,
+};
 
-impl AgentKind for CodexKind {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn about(&self) -> &'static str {
-        "OpenAI's codex from npm, in the sandbox, for models of the Responses API"
-    }
-
-    fn version(&self) -> Option<&'static str> {
-        Some(VERSION)
-    }
-
-    fn uses_model(&self) -> bool {
-        true
-    }
-
-    fn settings(&self) -> &'static [SettingSpec] {
-        SETTINGS
-    }
-
-    fn configure(
-        &self,
-        model: Option<&str>,
-        given: &BTreeMap<String, Value>,
-    ) -> Result<Arc<dyn Agent>, SettingError> {
-        let check = programs::Check { agent: NAME, given };
-        check.model(model, "openai")?;
-        let version = check.version(VERSION)?;
-        let recipe = Recipe {
-            program: NAME,
-            source: Source::Npm(Npm {
-                package: "@openai/codex".to_owned(),
-                version: format!("{version}-linux-{}", programs::npm_arch()),
-                program: format!("vendor/{}-unknown-linux-musl/bin/codex", std::env::consts::ARCH),
-                name: "codex",
-                needs_glibc: false,
-            }),
-            version,
-            says_version: vec!["bin/codex", "--version"],
-        };
-        Ok(Arc::new(Installed::new(Codex {
-            recipe,
-            effort: check.one_of("effort", &EFFORTS)?.map(str::to_owned),
-            max_tokens: check.count("max_tokens")?,
-            max_cost: check.amount("max_cost")?,
-        })))
-    }
+fn make(check: &Check<'_>) -> Result<Arc<dyn Agent>, SettingError> {
+    let version = check.version(VERSION)?;
+    let recipe = Recipe {
+        program: NAME,
+        source: Source::Npm(Npm {
+            package: "@openai/codex".to_owned(),
+            version: format!("{version}-linux-{}", programs::npm_arch()),
+            program: format!("vendor/{}-unknown-linux-musl/bin/codex", std::env::consts::ARCH),
+            name: "codex",
+            needs_glibc: false,
+        }),
+        version,
+        says_version: vec!["bin/codex", "--version"],
+    };
+    Ok(Arc::new(Installed::new(Codex {
+        recipe,
+        effort: check.one_of("effort", &EFFORTS)?.map(str::to_owned),
+        max_tokens: check.count("max_tokens")?,
+        max_cost: check.amount("max_cost")?,
+    })))
 }
 
 struct Codex {

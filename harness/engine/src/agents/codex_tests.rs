@@ -1,7 +1,7 @@
 //! The parser against streams of the real program, whole, cut at every byte, and made of nothing.
 
 use super::*;
-use crate::agents::settings;
+use crate::agents::{AgentKind as _, settings};
 use harness_agent::events::Event;
 
 const STREAM: &str = include_str!("samples/codex.jsonl");
@@ -70,8 +70,8 @@ fn codex_stream_cut_anywhere_or_broken_is_read_without_harm() {
 fn codex_refuses_a_setting_by_name() {
     for (name, value) in [("effort", "max"), ("max_tokens", "lots"), ("version", "0.169")] {
         let given = BTreeMap::from([(name.to_owned(), Value::from(value))]);
-        let given = settings::check(NAME, CodexKind.settings(), &given).unwrap();
-        let told = CodexKind.configure(Some("openai/m"), &given).err().unwrap().to_string();
+        let given = settings::check(NAME, KIND.settings(), &given).unwrap();
+        let told = KIND.configure(Some("openai/m"), &given).err().unwrap().to_string();
         assert!(told.contains(&format!("{name:?}")) && told.contains("codex"), "{told}");
     }
 }

@@ -1,13 +1,13 @@
 //! `mini-swe-agent`: one tool and a linear history, from PyPI with an interpreter of its own, over the Chat or the Responses wire.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use harness_core::{AgentExit, NanoUsd, Usage, UsageSource};
 use serde_json::{Value, json};
 
+use super::programs::{Check, ProgramKind};
 use super::settings::SettingSpec;
-use super::{Agent, AgentKind, Endpoint, ModelAccess, Session, SettingError, programs};
+use super::{Agent, Endpoint, ModelAccess, Session, SettingError};
 use crate::installed::{Account, Called, HOME_AT, Installed, Invocation, Program, Told, number, object};
 use crate::tools::{Pip, Recipe, Source};
 
@@ -35,62 +35,41 @@ const SETTINGS: &[SettingSpec] = &[
     ),
 ];
 
-pub(super) struct MiniSweAgentKind;
+pub(super) const KIND: ProgramKind = ProgramKind {
+    name: NAME,
+    about: "mini-swe-agent from PyPI with its own Python, in the sandbox, for models of the Chat and Responses APIs",
+    version: VERSION,
+    settings: SETTINGS,
+    example: "openai-chat",
+    make,
+};
 
-impl AgentKind for MiniSweAgentKind {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn about(&self) -> &'static str {
-        "mini-swe-agent from PyPI with its own Python, in the sandbox, for models of the Chat and Responses APIs"
-    }
-
-    fn version(&self) -> Option<&'static str> {
-        Some(VERSION)
-    }
-
-    fn uses_model(&self) -> bool {
-        true
-    }
-
-    fn settings(&self) -> &'static [SettingSpec] {
-        SETTINGS
-    }
-
-    fn configure(
-        &self,
-        model: Option<&str>,
-        given: &BTreeMap<String, Value>,
-    ) -> Result<Arc<dyn Agent>, SettingError> {
-        let check = programs::Check { agent: NAME, given };
-        check.model(model, "openai-chat")?;
-        let recipe = Recipe {
-            program: NAME,
-            version: check.version(VERSION)?,
-            source: Source::Pip(Pip {
-                package: NAME,
-                lock: LOCK,
-                locked_version: VERSION,
-                python: (3, 10),
-                launcher: LAUNCHER,
-                name: "mini",
-            }),
-            says_version: vec!["bin/mini", "--version"],
-        };
-        let wires: &'static [&'static str] = match check.one_of("wire", &["openai-chat", "openai"])? {
-            Some("openai") => &["openai"],
-            Some(_) => &["openai-chat"],
-            None => &["openai-chat", "openai"],
-        };
-        Ok(Arc::new(Installed::new(MiniSweAgent {
-            recipe,
-            wires,
-            max_steps: check.count("max_steps")?,
-            max_cost: check.amount("max_cost")?,
-            command_timeout: check.count("command_timeout_sec")?,
-        })))
-    }
+fn make(check: &Check<'_>) -> Result<Arc<dyn Agent>, SettingError> {
+    let recipe = Recipe {
+        program: NAME,
+        version: check.version(VERSION)?,
+        source: Source::Pip(Pip {
+            package: NAME,
+            lock: LOCK,
+            locked_version: VERSION,
+            python: (3, 10),
+            launcher: LAUNCHER,
+            name: "mini",
+        }),
+        says_version: vec!["bin/mini", "--version"],
+    };
+    let wires: &'static [&'static str] = match check.one_of("wire", &["openai-chat", "openai"])? {
+        Some("openai") => &["openai"],
+        Some(_) => &["openai-chat"],
+        None => &["openai-chat", "openai"],
+    };
+    Ok(Arc::new(Installed::new(MiniSweAgent {
+        recipe,
+        wires,
+        max_steps: check.count("max_steps")?,
+        max_cost: check.amount("max_cost")?,
+        command_timeout: check.count("command_timeout_sec")?,
+    })))
 }
 
 struct MiniSweAgent {

@@ -1,8 +1,9 @@
 //! The reader against an account of the real program, whole, cut at every byte, and made of nothing.
 
 use super::*;
-use crate::agents::settings;
+use crate::agents::{AgentKind as _, settings};
 use harness_agent::events::Event;
+use std::collections::BTreeMap;
 
 const ACCOUNT: &str = include_str!("samples/mini.traj.json");
 
@@ -75,8 +76,8 @@ fn mini_swe_agent_lock_names_one_version_of_each() {
 fn mini_swe_agent_refuses_a_setting_by_name() {
     for (name, value) in [("max_steps", "none"), ("wire", "anthropic"), ("version", ">=2")] {
         let given = BTreeMap::from([(name.to_owned(), Value::from(value))]);
-        let given = settings::check(NAME, MiniSweAgentKind.settings(), &given).unwrap();
-        let told = MiniSweAgentKind.configure(Some("openai-chat/m"), &given).err().unwrap().to_string();
+        let given = settings::check(NAME, KIND.settings(), &given).unwrap();
+        let told = KIND.configure(Some("openai-chat/m"), &given).err().unwrap().to_string();
         assert!(told.contains(&format!("{name:?}")) && told.contains("mini-swe-agent"), "{told}");
     }
 }

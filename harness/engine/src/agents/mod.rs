@@ -35,9 +35,9 @@ pub const AGENTS: &[&dyn AgentKind] = &[
     &oracle::Oracle,
     &noop::Noop,
     &command::CommandKind,
-    &codex::CodexKind,
-    &claude_code::ClaudeCodeKind,
-    &mini_swe_agent::MiniSweAgentKind,
+    &codex::KIND,
+    &claude_code::KIND,
+    &mini_swe_agent::KIND,
 ];
 
 /// The agent of this name.

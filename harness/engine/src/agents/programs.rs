@@ -1,14 +1,61 @@
-//! What all agents that are programs of others check of their settings before anything starts.
+//! What all agents that are programs of others have in common before they run: how they are listed and how their settings are
+//! checked.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::SettingError;
 use super::settings::text;
+use super::{Agent, AgentKind, SettingError, SettingSpec};
 
 /// Providers whose wire is known from their name alone.
 pub(crate) const WIRES: [&str; 4] = ["openai", "openai-chat", "anthropic", "google"];
+
+/// A program of others as it is listed.
+pub(super) struct ProgramKind {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    /// Of what is installed where no other version is asked for.
+    pub(super) version: &'static str,
+    pub(super) settings: &'static [SettingSpec],
+    /// A provider whose models suit it.
+    pub(super) example: &'static str,
+    /// The agent with these settings; a model is named.
+    pub(super) make: fn(&Check<'_>) -> Result<Arc<dyn Agent>, SettingError>,
+}
+
+impl AgentKind for ProgramKind {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn version(&self) -> Option<&'static str> {
+        Some(self.version)
+    }
+
+    fn uses_model(&self) -> bool {
+        true
+    }
+
+    fn settings(&self) -> &'static [SettingSpec] {
+        self.settings
+    }
+
+    fn configure(
+        &self,
+        model: Option<&str>,
+        given: &BTreeMap<String, Value>,
+    ) -> Result<Arc<dyn Agent>, SettingError> {
+        let check = Check { agent: self.name, given };
+        check.model(model, self.example)?;
+        (self.make)(&check)
+    }
+}
 
 /// Settings of one agent.
 pub(super) struct Check<'a> {
@@ -22,7 +69,7 @@ impl<'a> Check<'a> {
     }
 
     /// A model is named; its provider's wire is looked at when it is known.
-    pub(super) fn model(&self, model: Option<&str>, example: &str) -> Result<(), SettingError> {
+    fn model(&self, model: Option<&str>, example: &str) -> Result<(), SettingError> {
         if model.is_some_and(|model| model.contains('/')) {
             return Ok(());
         }
