@@ -319,9 +319,10 @@ fn ten_thousand_trials_fold_and_render_fast() {
         known.report(std::slice::from_ref(&results), &Look::default()).unwrap();
     }
     let shown = start.elapsed();
-    // Unoptimised and on a loaded machine; an optimised build takes a tenth.
+    // An optimised build takes a few hundred milliseconds, an unoptimised one beside three others ten seconds; what is quadratic in
+    // trials takes minutes.
     assert!(
-        folded.as_millis() < 2_000 && read.as_millis() < 10_000 && shown.as_millis() < 10_000,
+        folded.as_millis() < 10_000 && read.as_millis() < 30_000 && shown.as_millis() < 40_000,
         "{read:?} {folded:?} {shown:?}"
     );
     // Shown by --nocapture, for whoever measures.

@@ -18,7 +18,8 @@ pub fn line(line: &Line) -> String {
     let mut text = String::new();
     match &line.event {
         Event::Started { model, wire, instruction, workdir, .. } => {
-            let _ = writeln!(text, "model {model} ({wire}), working folder {workdir}");
+            let wire = bracketed(&[wire.clone()]);
+            let _ = writeln!(text, "model {model}{wire}, working folder {workdir}");
             block(&mut text, "task", instruction, SAID);
         }
         Event::Planned { text: plan } => block(&mut text, "plan", plan, SAID),
@@ -29,8 +30,11 @@ pub fn line(line: &Line) -> String {
                 Purpose::Review => "model, reviewing",
                 Purpose::Summary => "model, summing up",
             };
-            let tokens = usage.total().map(|tokens| format!("{tokens} tokens, ")).unwrap_or_default();
-            let _ = writeln!(text, "── {what} ({tokens}{:.1} s, {stop})", *took_ms as f64 / 1000.0);
+            let tokens = usage.total().map(|tokens| format!("{tokens} tokens")).unwrap_or_default();
+            // Of programs of others neither the time nor the end of an answer is known.
+            let took =
+                if *took_ms > 0 { format!("{:.1} s", *took_ms as f64 / 1000.0) } else { String::new() };
+            let _ = writeln!(text, "── {what}{}", bracketed(&[tokens, took, stop.clone()]));
             if !thinking.trim().is_empty() {
                 block(&mut text, "thinks", thinking, OUTPUT);
             }
@@ -69,7 +73,8 @@ pub fn line(line: &Line) -> String {
         }
         Event::Ended { exit, reason, steps, usage, violations } => {
             let tokens = usage.total().map_or("unknown".to_owned(), |tokens| tokens.to_string());
-            let _ = writeln!(text, "── {} after {steps} steps, {tokens} tokens: {reason}", exit.name());
+            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            let _ = writeln!(text, "── {} after {steps} steps, {tokens} tokens{why}", exit.name());
             if *violations > 0 {
                 let _ = writeln!(text, "   {violations} paths out of bounds were tried");
             }
@@ -77,6 +82,12 @@ pub fn line(line: &Line) -> String {
         Event::Asked { .. } | Event::Heartbeat { .. } => {}
     }
     text
+}
+
+/// What is known of these, in brackets behind a word.
+fn bracketed(parts: &[String]) -> String {
+    let known: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+    if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) }
 }
 
 /// A call as one would type it, where that can be said.

@@ -62,15 +62,16 @@ fn spending(label: &str, variant: &VariantSummary) -> Option<String> {
         (false, false) => "",
     };
     let least = if cost.unknown > 0 { "at least " } else { "" };
+    let solved = match variant.resolved {
+        0 => "no task was solved".to_owned(),
+        _ => format!("{} and {} a solved task", usd(cost.per_solved_task), count(tokens.per_solved_task)),
+    };
     Some(format!(
-        "cost of {}{simulated}: {least}{} and {} tokens in all; {} and {} a task; {} and {} a solved task",
-        label,
+        "cost of {label}{simulated}: {least}{} and {} tokens in all; {} and {} a task; {solved}",
         usd(cost.total),
         count(tokens.total.sum),
         usd(cost.per_task),
         count(tokens.per_task),
-        usd(cost.per_solved_task),
-        count(tokens.per_solved_task),
     ))
 }
 
