@@ -18,7 +18,7 @@ pub fn line(line: &Line) -> String {
     let mut text = String::new();
     match &line.event {
         Event::Started { model, wire, instruction, workdir, .. } => {
-            let wire = bracketed(&[wire.clone()]);
+            let wire = bracketed(std::slice::from_ref(wire));
             let _ = writeln!(text, "model {model}{wire}, working folder {workdir}");
             block(&mut text, "task", instruction, SAID);
         }
