@@ -129,8 +129,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn count_of_anything_ends_and_is_near_the_tokenizers(text in "[ -~\\n\\t]{0,200}", any in any::<String>(), bytes in any::<Vec<u8>>()) {
-            prop_assert!(count(text.as_bytes()) * 20 >= tokens::count(&text) * 19);
-            prop_assert!(count(any.as_bytes()) * 20 + 20 >= tokens::count(&any) * 19);
+            // Two tokens of room: of a few odd blanks the tokenizer makes one more than is counted, which is much of a short text.
+            prop_assert!(count(text.as_bytes()) * 20 + 40 >= tokens::count(&text) * 19);
+            prop_assert!(count(any.as_bytes()) * 20 + 40 >= tokens::count(&any) * 19);
             count(&bytes);
         }
     }
