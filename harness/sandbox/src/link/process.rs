@@ -252,6 +252,7 @@ impl AsyncRead for TerminalEnd {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let mut closed = false;
         loop {
             let mut guard = ready!(self.0.0.poll_read_ready(context))?;
             let read = guard.try_io(|fd| {
@@ -262,8 +263,12 @@ impl AsyncRead for TerminalEnd {
                     buffer.advance(count);
                     return Poll::Ready(Ok(()));
                 }
-                // Nobody holds the other end any more.
-                Ok(Err(error)) if error.raw_os_error() == Some(libc::EIO) => return Poll::Ready(Ok(())),
+                // Nobody holds the other end any more. The kernel looks for bytes first and for this second, so that what
+                // was written in between is only found by asking again.
+                Ok(Err(error)) if error.raw_os_error() == Some(libc::EIO) => match closed {
+                    true => return Poll::Ready(Ok(())),
+                    false => closed = true,
+                },
                 Ok(Err(error)) => return Poll::Ready(Err(error)),
                 Err(_) => {}
             }
