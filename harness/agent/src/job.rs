@@ -150,9 +150,11 @@ pub async fn work(job: Job<'_>) -> Result<Report, Fault> {
             job.log.write(Event::Heartbeat { waiting_for: what.to_owned(), for_ms });
         }
     };
+    // The time first: a command that its end cut must not lead to one more request on a machine where both are seen late.
     let halt = tokio::select! {
-        halt = work.run() => halt,
+        biased;
         () = tokio::time::sleep_until(deadline.into()) => Halt::End(AgentExit::TimedOut, over),
+        halt = work.run() => halt,
         () = cancelled => Halt::End(AgentExit::Cancelled, "it was told to stop".to_owned()),
         () = heartbeats => unreachable!("heartbeats never end"),
     };
