@@ -80,7 +80,7 @@ async fn until(process: &mut Process, text: &str) -> Result<(), Failure> {
         let count = match read {
             Ok(Ok(count)) if count > 0 => count,
             other => {
-                let exit = timeout(secs(10), &mut process.exit).await;
+                let exit = timeout(secs(2), &mut process.exit).await;
                 let seen = String::from_utf8_lossy(&seen);
                 return Err(Failure(format!(
                     "{text:?} did not appear on the terminal after {seen:?}: {other:?}; its end: {exit:?}"
