@@ -44,18 +44,23 @@ pub(super) const KIND: ProgramKind = ProgramKind {
     make,
 };
 
+/// Where it comes from.
+fn source() -> Source {
+    Source::Pip(Pip {
+        package: NAME,
+        lock: LOCK,
+        locked_version: VERSION,
+        python: (3, 10),
+        launcher: LAUNCHER,
+        name: "mini",
+    })
+}
+
 fn make(check: &Check<'_>) -> Result<Arc<dyn Agent>, SettingError> {
     let recipe = Recipe {
         program: NAME,
         version: check.version(VERSION)?,
-        source: Source::Pip(Pip {
-            package: NAME,
-            lock: LOCK,
-            locked_version: VERSION,
-            python: (3, 10),
-            launcher: LAUNCHER,
-            name: "mini",
-        }),
+        source: source(),
         says_version: vec!["bin/mini", "--version"],
     };
     let wires: &'static [&'static str] = match check.one_of("wire", &["openai-chat", "openai"])? {

@@ -8,15 +8,8 @@ use std::collections::BTreeMap;
 const ACCOUNT: &str = include_str!("samples/mini.traj.json");
 
 fn program() -> MiniSweAgent {
-    let source = Source::Pip(Pip {
-        package: NAME,
-        lock: LOCK,
-        locked_version: VERSION,
-        python: (3, 10),
-        launcher: LAUNCHER,
-        name: "mini",
-    });
-    let recipe = Recipe { program: NAME, version: VERSION.into(), source, says_version: vec!["bin/mini"] };
+    let recipe =
+        Recipe { program: NAME, version: VERSION.into(), source: source(), says_version: vec!["bin/mini"] };
     MiniSweAgent { recipe, wires: &["openai-chat"], max_steps: None, max_cost: None, command_timeout: None }
 }
 
